@@ -1,0 +1,171 @@
+//! The age-by-site table of qshape(1): pure counting, for whoever walks the queue.
+//!
+//! Ages count from acceptance. Buckets: below one unit the first; then doubling, or linear; the last
+//! bucket takes the rest (reference behaviour of qshape: with a unit of 5 minutes 299 s falls into the
+//! first, 300 s into the second, 600 s into the third bucket).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How ages are sorted into buckets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Buckets {
+    /// The age that the first bucket covers.
+    pub unit: Duration,
+    /// How many buckets, at least 1.
+    pub count: usize,
+    /// Equal steps instead of doubling ones.
+    pub linear: bool,
+}
+
+impl Default for Buckets {
+    /// 10 buckets that double from 5 minutes on.
+    fn default() -> Buckets {
+        Buckets { unit: Duration::from_secs(300), count: 10, linear: false }
+    }
+}
+
+impl Buckets {
+    /// The bucket of an age, from 0.
+    pub fn of(&self, age: Duration) -> usize {
+        let units = age.as_millis() / self.unit.as_millis().max(1);
+        let bucket = match units {
+            0 => 0,
+            _ if self.linear => usize::try_from(units).unwrap_or(usize::MAX),
+            _ => 1 + units.ilog2() as usize,
+        };
+        bucket.min(self.count.max(1) - 1)
+    }
+
+    /// The upper ends in minutes, `N+` for the last bucket.
+    pub fn headings(&self) -> Vec<String> {
+        let minutes = |bucket: usize| {
+            let factor = if self.linear {
+                bucket as u64 + 1
+            } else {
+                1u64.checked_shl(bucket as u32).unwrap_or(u64::MAX)
+            };
+            (self.unit.as_secs() / 60).saturating_mul(factor)
+        };
+        let last = self.count.max(1) - 1;
+        let mut headings: Vec<String> = (0..last).map(|bucket| minutes(bucket).to_string()).collect();
+        headings.push(format!("{}+", if last == 0 { 0 } else { minutes(last - 1) }));
+        headings
+    }
+}
+
+/// One row: a name and its counts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Site, sender domain, or `TOTAL`.
+    pub name: String,
+    /// Sum of the counts.
+    pub total: u64,
+    /// By bucket.
+    pub counts: Vec<u64>,
+}
+
+/// Counts by name and age.
+#[derive(Clone, Debug)]
+pub struct Table {
+    buckets: Buckets,
+    rows: BTreeMap<String, Vec<u64>>,
+    /// Rows that repeat others; they do not count for the total.
+    sums: BTreeMap<String, Vec<u64>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new(buckets: Buckets) -> Table {
+        Table { buckets, rows: BTreeMap::new(), sums: BTreeMap::new() }
+    }
+
+    /// Counts one recipient (or one message) of this age under the name.
+    pub fn add(&mut self, name: &str, age: Duration) {
+        let bucket = self.buckets.of(age);
+        let width = self.buckets.count.max(1);
+        match self.rows.get_mut(name) {
+            Some(counts) => counts[bucket] += 1,
+            None => {
+                let mut counts = vec![0; width];
+                counts[bucket] = 1;
+                self.rows.insert(name.to_owned(), counts);
+            }
+        }
+    }
+
+    /// The rows with `TOTAL`, largest first, ties by the shorter name, then by name. `TOTAL` takes part,
+    /// as in qshape(1).
+    pub fn rows(&self) -> Vec<Row> {
+        let mut total = vec![0; self.buckets.count.max(1)];
+        for counts in self.rows.values() {
+            total.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        let named = self.rows.iter().chain(&self.sums).map(|(name, counts)| (name.as_str(), counts));
+        let mut rows: Vec<Row> = std::iter::once(("TOTAL", &total))
+            .chain(named)
+            .map(|(name, counts)| Row {
+                name: name.to_owned(),
+                total: counts.iter().sum(),
+                counts: counts.clone(),
+            })
+            .collect();
+        let key = |row: &Row| (std::cmp::Reverse(row.total), row.name.len());
+        rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name)));
+        rows
+    }
+
+    /// Adds a row that sums up these others, such as one for a parent domain.
+    pub fn sum_up(&mut self, name: &str, others: &[String]) {
+        let mut sum = vec![0; self.buckets.count.max(1)];
+        for counts in others.iter().filter_map(|other| self.rows.get(other)) {
+            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        self.sums.insert(name.to_owned(), sum);
+    }
+
+    /// The names that were counted, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.rows.keys().map(String::as_str)
+    }
+
+    /// The table's buckets.
+    pub fn buckets(&self) -> Buckets {
+        self.buckets
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_fall_where_qshape_puts_them() {
+        let buckets = Buckets::default();
+        for (seconds, bucket) in [(0, 1), (299, 1), (300, 2), (599, 2), (600, 3), (1200, 4), (76_800, 10)] {
+            assert_eq!(buckets.of(Duration::from_secs(seconds)), bucket - 1, "{seconds} s");
+        }
+        assert_eq!(buckets.of(Duration::MAX), 9);
+        let linear = Buckets { linear: true, ..buckets };
+        assert_eq!(linear.of(Duration::from_secs(900)), 3);
+    }
+
+    #[test]
+    fn headings_are_the_upper_ends() {
+        let words = ["5", "10", "20", "40", "80", "160", "320", "640", "1280", "1280+"];
+        assert_eq!(Buckets::default().headings(), words);
+        let one = Buckets { count: 1, ..Buckets::default() };
+        assert_eq!(one.headings(), ["0+"]);
+    }
+
+    #[test]
+    fn rows_are_sorted_by_total_then_by_the_shorter_name() {
+        let mut table = Table::new(Buckets::default());
+        for (name, times) in [("bb.test", 2), ("a.test", 2), ("c.test", 3)] {
+            (0..times).for_each(|_| table.add(name, Duration::ZERO));
+        }
+        let names: Vec<_> = table.rows().into_iter().map(|row| (row.name, row.total)).collect();
+        let expected = [("TOTAL", 7), ("c.test", 3), ("a.test", 2), ("bb.test", 2)];
+        assert_eq!(names, expected.map(|(name, total)| (name.to_owned(), total)));
+    }
+}

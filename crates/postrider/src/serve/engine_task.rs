@@ -1,0 +1,152 @@
+//! The one task that owns the engine.
+//!
+//! Promises: nothing else touches the engine. What happens elsewhere (mail accepted, envelopes read,
+//! deliveries ended, operators asking) comes in here, one at a time; what the engine wants is carried out
+//! from here, in the engine's order.
+//! Refuses: decisions. They are the engine's; the clock and the work behind each effect are here.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ingress::Accepted;
+use mail::Time;
+use qmgr::Engine;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
+
+use super::effects::Effects;
+use super::work::Happened;
+
+/// Accepted messages that may wait for the engine. When it is full, sessions wait before their `250`:
+/// that is the flow control towards clients.
+pub(crate) const ACCEPTED_WAITING_MAX: usize = 1024;
+/// Questions that may wait for the engine.
+const QUESTIONS_WAITING_MAX: usize = 64;
+/// Accepted messages that are taken in one go, so that a flood of them cannot keep deliveries waiting.
+const ACCEPTED_AT_ONCE: usize = 64;
+/// The engine is asked for the time at least so often while it waits for some instant, so that a machine
+/// that slept, or a clock that was set, is noticed.
+const NAP_MAX: Duration = Duration::from_secs(60);
+
+type Question = Box<dyn FnOnce(&mut Engine, Time) + Send>;
+
+/// The machine's clock.
+pub(crate) fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Time::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How everybody else reaches the engine: with a question that is answered in its task.
+#[derive(Clone)]
+pub(crate) struct EngineHandle {
+    questions: mpsc::Sender<Question>,
+}
+
+/// The engine has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the engine is stopping")]
+pub(crate) struct Stopped;
+
+impl EngineHandle {
+    /// Runs `question` in the engine's task and brings back its answer. It must be short.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Engine, Time) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let question: Question = Box::new(move |engine, now| {
+            // Nobody listens any more when the one who asked is gone; what was asked still happened.
+            let _ = reply.send(question(engine, now));
+        });
+        self.questions.send(question).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}
+
+/// The task and all that it owns.
+pub(crate) struct EngineTask {
+    engine: Engine,
+    effects: Effects,
+    accepted: mpsc::Receiver<Accepted>,
+    questions: mpsc::Receiver<Question>,
+    stop: watch::Receiver<bool>,
+    stop_timeout: Duration,
+}
+
+impl EngineTask {
+    /// A task that is not running yet, and the handle to reach it.
+    pub(crate) fn new(
+        engine: Engine,
+        effects: Effects,
+        accepted: mpsc::Receiver<Accepted>,
+        stop: watch::Receiver<bool>,
+        stop_timeout: Duration,
+    ) -> (EngineTask, EngineHandle) {
+        let (sender, questions) = mpsc::channel(QUESTIONS_WAITING_MAX);
+        let task = EngineTask { engine, effects, accepted, questions, stop, stop_timeout };
+        (task, EngineHandle { questions: sender })
+    }
+
+    /// Runs until told to stop, then ends what is in flight within bounds and gives the engine back.
+    pub(crate) async fn run(mut self) -> Engine {
+        let mut arrivals = Vec::with_capacity(ACCEPTED_AT_ONCE);
+        let timer = sleep_until(Instant::now());
+        tokio::pin!(timer);
+        loop {
+            self.effects.carry_out(&mut self.engine, now());
+            let wanted = self.engine.poll_timeout();
+            if let Some(at) = wanted {
+                let nap = at.since(now()).min(NAP_MAX);
+                timer.as_mut().reset(Instant::now() + nap);
+            }
+            tokio::select! {
+                Some(happened) = self.effects.next_happened() => self.happened(happened),
+                _ = self.accepted.recv_many(&mut arrivals, ACCEPTED_AT_ONCE) => {
+                    let now = now();
+                    let effects = &mut self.effects;
+                    arrivals.drain(..).for_each(|accepted| effects.arrive(&mut self.engine, now, accepted));
+                }
+                Some(question) = self.questions.recv() => question(&mut self.engine, now()),
+                () = &mut timer, if wanted.is_some() => self.engine.handle_timeout(now()),
+                () = told_to_stop(&mut self.stop) => break,
+            }
+        }
+        self.wind_down().await
+    }
+
+    /// Starts nothing new; waits for what is in flight, and for messages that were acknowledged while
+    /// the listeners closed.
+    async fn wind_down(mut self) -> Engine {
+        self.engine.pause_deliveries(now());
+        let deadline = Instant::now() + self.stop_timeout;
+        info!("stopping: {} deliveries in flight", self.engine.counts().delivering);
+        while self.effects.is_busy() {
+            self.effects.carry_out(&mut self.engine, now());
+            tokio::select! {
+                Some(happened) = self.effects.next_happened() => self.happened(happened),
+                Some(question) = self.questions.recv() => question(&mut self.engine, now()),
+                () = sleep_until(deadline) => {
+                    let left = self.effects.abandon();
+                    warn!("stopped before {left} deliveries ended: their recipients may get a second copy");
+                    break;
+                }
+            }
+        }
+        self.effects.carry_out(&mut self.engine, now());
+        self.engine
+    }
+
+    fn happened(&mut self, happened: Happened) {
+        let now = now();
+        self.effects.note_happened(&mut self.engine, now, happened);
+        // More may have ended meanwhile; taking it now saves a wake-up each.
+        while let Some(more) = self.effects.try_next_happened() {
+            self.effects.note_happened(&mut self.engine, now, more);
+        }
+    }
+}
+
+/// Whoever could tell being gone counts as being told.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

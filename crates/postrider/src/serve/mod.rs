@@ -1,0 +1,40 @@
+//! `postrider serve`: the engine wired to the world.
+//!
+//! A message's way through these files: `ingress` (crate) makes it durable and sends it to
+//! [`engine_task`]; [`effects`] hands it to the engine and carries out what the engine wants;
+//! [`deliveries`] takes it to its next hop; the outcome returns through [`work`] to the engine, whose
+//! changes [`convert`] turns into records of the spool. [`operator`] answers the command line.
+
+mod certificates;
+mod control_socket;
+mod convert;
+mod damage;
+mod deleted;
+mod deliveries;
+mod effects;
+mod engine_task;
+mod etrn;
+mod flush_logs;
+mod health;
+mod learned;
+mod listing;
+mod logging;
+mod maillog;
+mod notes;
+mod notices;
+mod open;
+mod operator;
+mod reload;
+mod reports;
+mod resolve;
+mod routes;
+mod run;
+mod show;
+mod why;
+mod work;
+
+pub(crate) use reports::ReportSettings;
+pub(crate) use run::run;
+
+/// Program and version, as peers and operators are told.
+pub(crate) const PROGRAM: &str = concat!("postrider ", env!("CARGO_PKG_VERSION"));

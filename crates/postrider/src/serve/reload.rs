@@ -1,0 +1,96 @@
+//! A changed configuration, put into force in a running engine.
+//!
+//! Promises: all of it or nothing; a file that is not good leaves the old one in force and says why; what
+//! changed is said, and what only the next start can take.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ingress::{Hold, Ingress};
+use tracing::{error, info};
+
+use super::certificates;
+use super::deliveries::Transports;
+use super::engine_task::EngineHandle;
+use super::reports::ReportSettings;
+use super::routes::{self, Routes};
+use crate::config::{self, FrontEnd, Problems, Settings, Sources};
+
+/// Everything that takes new settings.
+pub(crate) struct Reload {
+    pub(crate) sources: Sources,
+    pub(crate) settings: Settings,
+    pub(crate) engine: EngineHandle,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) transports: Arc<ArcSwap<Transports>>,
+    pub(crate) reports: Arc<ArcSwap<ReportSettings>>,
+}
+
+/// A new configuration with all files that it names read.
+struct Prepared {
+    settings: Settings,
+    front_ends: [ingress::Config; 2],
+    routing: routes::Prepared,
+    reports: ReportSettings,
+}
+
+impl Reload {
+    /// Reads the configuration anew and puts it into force.
+    pub(crate) async fn reload(&mut self, smtp: &Ingress, lmtp: &Ingress) {
+        let Prepared { settings, front_ends, routing, reports } = match self.read() {
+            Ok(read) => read,
+            Err(problem) => {
+                error!("configuration not reloaded, the old one stays in force: {problem}");
+                return;
+            }
+        };
+        let changes = config::diff(&self.settings, &settings);
+        let [smtp_config, lmtp_config] = front_ends;
+        smtp.reload(smtp_config);
+        lmtp.reload(lmtp_config);
+        self.routes.replace(routing);
+        self.transports.store(Arc::new(transports(&settings)));
+        self.reports.store(Arc::new(reports));
+        let engine = settings.engine.clone();
+        if self.engine.ask(move |running, now| running.reconfigure(now, engine)).await.is_err() {
+            return;
+        }
+        self.settings = settings;
+        if changes.is_empty() {
+            info!("configuration reloaded: nothing has changed");
+        }
+        changes.iter().for_each(|change| info!("configuration reloaded: {change}"));
+    }
+
+    fn read(&self) -> Result<Prepared, String> {
+        let settings = self.sources.load().map_err(|problems| one_line(&problems))?.settings;
+        let front_ends = [front_end(&settings.smtp, &self.routes)?, front_end(&settings.lmtp, &self.routes)?];
+        let routing = Routes::prepare(&settings).map_err(|problems| one_line(&problems))?;
+        let reports = ReportSettings::read(&settings)?;
+        Ok(Prepared { settings, front_ends, routing, reports })
+    }
+}
+
+/// Every problem, for the log.
+pub(crate) fn one_line(problems: &Problems) -> String {
+    problems.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The configuration of a front-end with its certificate read. The rules that hold mail are those in force
+/// when the mail comes.
+pub(crate) fn front_end(settings: &FrontEnd, routes: &Arc<Routes>) -> Result<ingress::Config, String> {
+    let tls = settings.tls.as_ref().map(certificates::server_config).transpose()?;
+    let mut config = ingress::Config { tls, ..settings.config.clone() };
+    let routes = routes.clone();
+    config.policy.hold = Hold::when(move |envelope| routes.hold(envelope));
+    Ok(config)
+}
+
+/// The transports by name.
+pub(crate) fn transports(settings: &Settings) -> Transports {
+    settings
+        .transports
+        .iter()
+        .map(|(name, transport)| (Arc::from(name.as_str()), Arc::new(transport.clone())))
+        .collect()
+}

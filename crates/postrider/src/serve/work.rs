@@ -1,0 +1,116 @@
+//! Work that the engine asked for and that takes time: deliveries, reading envelopes, making reports.
+//!
+//! Promises: everything begun ends in exactly one [`Happened`], also when the code behind it panics.
+//! Refuses: to know what the results mean.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use mail::QueueId;
+use qmgr::{DeliveryNumber, LoadError, ReportKind};
+use spool::StoredMessage;
+use tokio::task::{Id, JoinError, JoinSet};
+use tracing::error;
+
+/// What came of a piece of work.
+pub(crate) enum Happened {
+    /// A delivery of the recipients at these positions ended.
+    Delivered { number: DeliveryNumber, id: QueueId, positions: Vec<u32>, report: delivery::Report },
+    /// There was nothing to deliver: the content is damaged, and the spool has set the message aside.
+    Damaged { number: DeliveryNumber, id: QueueId, reason: String },
+    /// Envelopes were read.
+    Loaded(Vec<LoadResult>),
+    /// A report to a sender on the recipients at these positions is durable, or could not be made.
+    Reported { id: QueueId, kind: ReportKind, result: Result<Vec<u32>, Arc<str>> },
+    /// The code behind it failed; this is what it was to bring.
+    Failed(Undertaking),
+}
+
+/// One envelope that was asked for.
+pub(crate) struct LoadResult {
+    pub(crate) request: LoadRequest,
+    pub(crate) result: Result<StoredMessage, LoadError>,
+}
+
+/// Which part of an envelope the engine wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LoadRequest {
+    pub(crate) id: QueueId,
+    pub(crate) from: u32,
+    pub(crate) limit: u32,
+}
+
+/// What a piece of work is about, for the case that it never comes back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Undertaking {
+    Delivery(DeliveryNumber),
+    Load(Vec<LoadRequest>),
+    Report { id: QueueId, kind: ReportKind },
+}
+
+/// All work in flight.
+#[derive(Default)]
+pub(crate) struct Work {
+    tasks: JoinSet<Happened>,
+    about: HashMap<Id, Undertaking>,
+}
+
+impl Work {
+    /// Begins something that waits.
+    pub(crate) fn begin(
+        &mut self,
+        about: Undertaking,
+        work: impl Future<Output = Happened> + Send + 'static,
+    ) {
+        let id = self.tasks.spawn(work).id();
+        self.about.insert(id, about);
+    }
+
+    /// Begins something that blocks a thread.
+    pub(crate) fn begin_blocking(
+        &mut self,
+        about: Undertaking,
+        work: impl FnOnce() -> Happened + Send + 'static,
+    ) {
+        let id = self.tasks.spawn_blocking(work).id();
+        self.about.insert(id, about);
+    }
+
+    /// Whether anything is in flight.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// The next result; nothing when nothing is in flight.
+    pub(crate) async fn next(&mut self) -> Option<Happened> {
+        let joined = self.tasks.join_next_with_id().await?;
+        Some(self.ended(joined))
+    }
+
+    /// A result that is there already.
+    pub(crate) fn try_next(&mut self) -> Option<Happened> {
+        let joined = self.tasks.try_join_next_with_id()?;
+        Some(self.ended(joined))
+    }
+
+    /// Gives up what is in flight and says how many deliveries were among it.
+    pub(crate) fn abandon(&mut self) -> usize {
+        self.tasks.abort_all();
+        self.about.drain().filter(|(_, about)| matches!(about, Undertaking::Delivery(_))).count()
+    }
+
+    fn ended(&mut self, joined: Result<(Id, Happened), JoinError>) -> Happened {
+        match joined {
+            Ok((id, happened)) => {
+                self.about.remove(&id);
+                happened
+            }
+            Err(failure) => {
+                let about = self.about.remove(&failure.id());
+                error!("work for the engine failed ({about:?}): {failure}");
+                Happened::Failed(about.unwrap_or(Undertaking::Load(Vec::new())))
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! An ordered map whose keys nearly always come in ascending order, as queue ids and delivery numbers do.
+//!
+//! Promises: the order and the results of `BTreeMap`; no unused places between keys that came in order (a
+//! tree of such keys is half empty); taking from the front is cheap. Refuses: to be fast for a million
+//! keys that come in random order.
+
+use std::collections::VecDeque;
+use std::ops::Index;
+
+/// Pairs in one chunk, at most. A change moves at most half as many, and at either end none.
+const CHUNK: usize = 64;
+/// A chunk and the one behind it become one when they hold no more than this.
+const MERGED_MAX: usize = CHUNK / 2;
+
+#[derive(Debug)]
+struct Chunk<K, V> {
+    keys: VecDeque<K>,
+    values: VecDeque<V>,
+}
+
+/// An ordered map for keys that ascend.
+#[derive(Debug)]
+pub(crate) struct AscendingMap<K, V> {
+    /// No key of a chunk is less than its bound, and all are less than the next one.
+    bounds: VecDeque<K>,
+    chunks: VecDeque<Chunk<K, V>>,
+    len: usize,
+}
+
+impl<K: Copy + Ord, V> AscendingMap<K, V> {
+    pub(crate) const fn new() -> AscendingMap<K, V> {
+        AscendingMap { bounds: VecDeque::new(), chunks: VecDeque::new(), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Where a key is: its chunk, and its place there, if it is there. Whatever is oldest or newest is
+    /// nearly always asked for, and found without a search.
+    fn find(&self, key: K) -> Option<(usize, usize)> {
+        let chunk = match (self.bounds.get(1), self.bounds.back()) {
+            (_, None) => return None,
+            (Some(second), Some(last)) if *second <= key => match *last <= key {
+                true => self.bounds.len() - 1,
+                false => self.bounds.partition_point(|bound| *bound <= key) - 1,
+            },
+            _ => 0,
+        };
+        let keys = &self.chunks[chunk].keys;
+        if keys.front() == Some(&key) {
+            return Some((chunk, 0));
+        } else if keys.back() == Some(&key) {
+            return Some((chunk, keys.len() - 1));
+        }
+        keys.binary_search(&key).ok().map(|place| (chunk, place))
+    }
+
+    pub(crate) fn contains_key(&self, key: &K) -> bool {
+        self.find(*key).is_some()
+    }
+
+    pub(crate) fn get(&self, key: &K) -> Option<&V> {
+        self.find(*key).map(|(chunk, place)| &self.chunks[chunk].values[place])
+    }
+
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.find(*key).map(|(chunk, place)| &mut self.chunks[chunk].values[place])
+    }
+
+    /// Sets the value of a key, whether or not it had one.
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        let behind = self.bounds.partition_point(|bound| *bound <= key);
+        let at = behind.saturating_sub(1);
+        let Some(chunk) = self.chunks.get_mut(at) else { return self.open(0, key, value) };
+        let place = match chunk.keys.binary_search(&key) {
+            Ok(place) => {
+                chunk.values[place] = value;
+                return;
+            }
+            Err(place) => place,
+        };
+        if chunk.keys.len() == CHUNK {
+            if place == CHUNK {
+                return self.open(at + 1, key, value);
+            }
+            let upper =
+                Chunk { keys: chunk.keys.split_off(CHUNK / 2), values: chunk.values.split_off(CHUNK / 2) };
+            self.bounds.insert(at + 1, upper.keys[0]);
+            self.chunks.insert(at + 1, upper);
+            return self.insert(key, value);
+        }
+        chunk.keys.insert(place, key);
+        chunk.values.insert(place, value);
+        self.bounds[at] = self.bounds[at].min(key);
+        self.len += 1;
+    }
+
+    fn open(&mut self, at: usize, key: K, value: V) {
+        let (mut keys, mut values) = (VecDeque::with_capacity(CHUNK), VecDeque::with_capacity(CHUNK));
+        keys.push_back(key);
+        values.push_back(value);
+        self.bounds.insert(at, key);
+        self.chunks.insert(at, Chunk { keys, values });
+        self.len += 1;
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
+        let (at, place) = self.find(*key)?;
+        let chunk = &mut self.chunks[at];
+        chunk.keys.remove(place);
+        let value = chunk.values.remove(place)?;
+        self.len -= 1;
+        if chunk.keys.is_empty() {
+            self.bounds.remove(at);
+            self.chunks.remove(at);
+        } else {
+            self.merge(at);
+            if let Some(before) = at.checked_sub(1) {
+                self.merge(before);
+            }
+        }
+        Some(value)
+    }
+
+    /// Makes one of two neighbours that are small.
+    fn merge(&mut self, at: usize) {
+        let small = self.chunks[at].keys.len();
+        if self.chunks.get(at + 1).is_none_or(|next| small + next.keys.len() > MERGED_MAX) {
+            return;
+        }
+        self.bounds.remove(at + 1);
+        if let Some(next) = self.chunks.remove(at + 1) {
+            self.chunks[at].keys.extend(next.keys);
+            self.chunks[at].values.extend(next.values);
+        }
+    }
+
+    /// The pair with the least key.
+    pub(crate) fn first(&self) -> Option<(K, &V)> {
+        let chunk = self.chunks.front()?;
+        Some((*chunk.keys.front()?, chunk.values.front()?))
+    }
+
+    /// All pairs with keys greater than `after`, by key.
+    pub(crate) fn after(&self, after: Option<K>) -> impl Iterator<Item = (K, &V)> {
+        let behind = move |key: &K| after.is_some_and(|after| *key <= after);
+        let at = self.bounds.partition_point(behind).saturating_sub(1);
+        let pairs = self.chunks.range(at.min(self.chunks.len())..);
+        pairs
+            .flat_map(|chunk| chunk.keys.iter().copied().zip(&chunk.values))
+            .skip_while(move |(key, _)| behind(key))
+    }
+}
+
+impl<K: Copy + Ord, V> Index<&K> for AscendingMap<K, V> {
+    type Output = V;
+
+    fn index(&self, key: &K) -> &V {
+        self.get(key).expect("the key is there")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ascending_keys_fill_their_chunks() {
+        let mut map = AscendingMap::new();
+        (0..100 * CHUNK).for_each(|n| map.insert(n, ()));
+        assert_eq!(map.chunks.len(), 100);
+        (0..100 * CHUNK).filter(|n| n % 20 > 0).for_each(|n| assert!(map.remove(&n).is_some()));
+        assert!(map.chunks.len() <= 2 * map.len().div_ceil(MERGED_MAX) + 1, "{} chunks", map.chunks.len());
+        (0..100 * CHUNK).for_each(|n| _ = map.remove(&n));
+        assert!(map.is_empty() && map.chunks.is_empty() && map.bounds.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_plain_map(
+            steps in proptest::collection::vec((any::<bool>(), 0u32..400, any::<u8>()), 0..1500),
+            cut in 0u32..400,
+        ) {
+            let (mut map, mut plain) = (AscendingMap::new(), BTreeMap::new());
+            // Keys in order first, so that there are chunks to change.
+            for key in (0..400).step_by(3) {
+                map.insert(key, 0);
+                plain.insert(key, 0);
+            }
+            for (add, key, value) in steps {
+                if add {
+                    map.insert(key, value);
+                    plain.insert(key, value);
+                } else {
+                    prop_assert_eq!(map.remove(&key), plain.remove(&key));
+                }
+                prop_assert_eq!(map.len(), plain.len());
+                prop_assert_eq!(map.get(&key), plain.get(&key));
+                prop_assert_eq!(map.get_mut(&key).copied(), plain.get(&key).copied());
+                prop_assert_eq!(map.first(), plain.first_key_value().map(|(key, value)| (*key, value)));
+            }
+            prop_assert!(map.after(None).eq(plain.iter().map(|(key, value)| (*key, value))));
+            let greater = plain.iter().filter(|(key, _)| **key > cut).map(|(key, value)| (*key, value));
+            prop_assert!(map.after(Some(cut)).eq(greater));
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Entries: one delivery request each, for one message, one destination and a few recipients.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flush::SiteId;
+use mail::Time;
+use slotmap::new_key_type;
+use smallvec::SmallVec;
+
+use crate::destination::{DestinationKey, State};
+use crate::effect::{Delivery, Effect, Reuse, Target};
+use crate::engine::Engine;
+use crate::event::DeliveryNumber;
+use crate::job::JobKey;
+use crate::message::MessageKey;
+use crate::note::Note;
+use crate::peer::{EntryQueue, Peer, PeerKey};
+use crate::transport::Lock;
+
+new_key_type! {
+    /// Names an entry.
+    pub(crate) struct EntryKey;
+}
+
+/// One entry.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) message: MessageKey,
+    pub(crate) job: JobKey,
+    pub(crate) peer: PeerKey,
+    pub(crate) destination: DestinationKey,
+    pub(crate) recipients: SmallVec<[Assigned; 1]>,
+    /// When an agent took it.
+    pub(crate) selected: Option<Time>,
+}
+
+/// A recipient on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Assigned {
+    pub(crate) position: u32,
+    pub(crate) address: Arc<str>,
+    pub(crate) site: SiteId,
+    pub(crate) notify_success: bool,
+}
+
+/// Deliveries that follow each other within this time are back to back: their connection is kept.
+const BACK_TO_BACK: Duration = Duration::from_secs(1);
+
+/// A destination with more than this part of the active limit in entries is worth a warning.
+const CLOG_SHARE: u64 = 5;
+
+impl Engine {
+    /// Gives a recipient to the last open entry of the job for this destination, or to a new one.
+    pub(crate) fn assign_recipient(&mut self, job: JobKey, destination: DestinationKey, recipient: Assigned) {
+        let message = self.jobs[job].message;
+        let peer = self.obtain_peer(job, destination);
+        let transport = &self.transports[self.jobs[job].transport];
+        let most = usize::try_from(transport.params.destination_recipient_limit).unwrap_or(usize::MAX);
+        let last = self.peers[peer].entries.back();
+        let open = last.filter(|entry| most == 0 || self.entries[*entry].recipients.len() < most);
+        match open {
+            Some(entry) => self.entries[entry].recipients.push(recipient),
+            None => {
+                let recipients = SmallVec::from_iter([recipient]);
+                let selected = None;
+                let entry =
+                    self.entries.insert(Entry { message, job, peer, destination, recipients, selected });
+                self.append_entry(entry);
+            }
+        }
+        self.jobs[job].recipient_count += 1;
+        self.messages[message].recipient_count += 1;
+        self.recipients += 1;
+    }
+
+    fn obtain_peer(&mut self, key: JobKey, destination: DestinationKey) -> PeerKey {
+        let job = &mut self.jobs[key];
+        if let Some(peer) = job.peers.get(destination) {
+            return peer;
+        }
+        job.newest_place += 1;
+        let place = job.newest_place;
+        let fresh = Peer { job: key, destination, place, entries: EntryQueue::default(), references: 0 };
+        let peer = self.peers.insert(fresh);
+        self.jobs[key].peers.insert(destination, peer);
+        peer
+    }
+
+    fn append_entry(&mut self, key: EntryKey) {
+        let Entry { message, job, peer, destination, .. } = self.entries[key];
+        self.peers[peer].entries.push_back(key);
+        self.peers[peer].references += 1;
+        self.jobs[job].todo += 1;
+        self.jobs[job].read += 1;
+        self.messages[message].entries += 1;
+        self.transports[self.jobs[job].transport].todo += 1;
+        let here = &mut self.destinations[destination];
+        debug_assert!(here.throttled().is_none(), "a throttled destination gets no entries");
+        here.todo += 1;
+        if self.peers[peer].entries.len() == 1 {
+            here.peers.insert((self.jobs[job].place, self.peers[peer].place), peer);
+        }
+        if matches!(here.state, State::Ready(_)) && here.timer.is_some() {
+            self.set_timer(destination, None);
+        }
+        self.refresh_ready(destination);
+        self.warn_of_clog(destination);
+    }
+
+    /// Lets a free agent of the transport take the entry whose turn it is. To be called when the transport
+    /// is selectable; the choice is made here and not earlier.
+    pub(crate) fn select_entry(&mut self, transport: usize) {
+        if self.transports[transport].params.delivery_slot_cost >= 2 {
+            self.preempt(transport);
+        }
+        let ready = &self.transports[transport].ready;
+        let Some((first, peer)) = ready.first_key_value() else { return };
+        let job = self.peers[*peer].job;
+        let behind_cursor = (first.0, self.jobs[job].cursor + 1)..=(first.0, u64::MAX);
+        let peer = ready.range(behind_cursor).next().map_or(*peer, |(_, peer)| *peer);
+        let entry = self.peers[peer].entries.front().expect("a ready peer has entries");
+        self.jobs[job].cursor = self.peers[peer].place;
+        self.begin_entry(entry);
+        let here = &mut self.transports[transport];
+        if here.candidate.is_some_and(|cache| cache.of != job) {
+            here.candidate = None;
+        }
+        here.current = Some(job);
+        let slots = &mut self.jobs[job];
+        slots.slots_available += 1;
+        slots.slots_used += 1;
+        self.deliver(entry);
+        self.read_ahead(self.jobs[job].message, job);
+        self.retire_if_idle(job);
+    }
+
+    /// Moves an entry from the front of its peer to the busy ones.
+    fn begin_entry(&mut self, key: EntryKey) {
+        self.take_from_todo(key);
+        let Entry { message, destination, .. } = self.entries[key];
+        self.entries[key].selected = Some(self.now);
+        let now = self.now;
+        let here = &mut self.destinations[destination];
+        here.busy += 1;
+        here.unanswered = here.unanswered.saturating_add(1);
+        let back_to_back = here.last_done.is_some_and(|done| done + BACK_TO_BACK >= now);
+        if !here.store && back_to_back {
+            (here.load, here.store) = (true, true);
+        } else if here.store && here.busy < 2 && !back_to_back {
+            here.store = false;
+        }
+        let transport = &mut self.transports[here.transport];
+        transport.busy += 1;
+        if transport.lock == Lock::Due {
+            transport.lock = Lock::Delivering;
+        }
+        self.messages[message].busy += 1;
+        self.messages[message].attempted = true;
+        self.refresh_ready(destination);
+    }
+
+    /// Takes an entry off all to-do lists and counts it as selected.
+    fn take_from_todo(&mut self, key: EntryKey) {
+        let Entry { job, peer, destination, .. } = self.entries[key];
+        let entries = &mut self.peers[peer].entries;
+        entries.remove(key);
+        let last = entries.is_empty();
+        self.jobs[job].todo -= 1;
+        self.jobs[job].selected += 1;
+        self.transports[self.jobs[job].transport].todo -= 1;
+        self.destinations[destination].todo -= 1;
+        if last {
+            let at = (self.jobs[job].place, self.peers[peer].place);
+            self.destinations[destination].peers.remove(at);
+        }
+    }
+
+    fn deliver(&mut self, key: EntryKey) {
+        self.selections += 1;
+        let number = DeliveryNumber(self.selections);
+        self.in_flight.insert(number, key);
+        let entry = &self.entries[key];
+        let here = &self.destinations[entry.destination];
+        let recipients = entry.recipients.iter();
+        let target = |to: &Assigned| Target { position: to.position, address: Arc::clone(&to.address) };
+        let delivery = Delivery {
+            number,
+            id: self.messages[entry.message].id,
+            transport: Arc::clone(&self.transports[here.transport].name),
+            nexthop: Arc::clone(&here.nexthop),
+            destination: Arc::clone(&here.name),
+            recipients: recipients.map(target).collect(),
+            reuse: Reuse { load: here.load, store: here.store },
+        };
+        self.note(Note::Select {
+            n: self.selections,
+            number,
+            id: delivery.id,
+            transport: Arc::clone(&delivery.transport),
+            destination: Arc::clone(&delivery.destination),
+            recipients: delivery.recipients.len() as u32,
+        });
+        self.outbox.push_back(Effect::Deliver(delivery));
+    }
+
+    /// The end of an entry, delivered or not. What was decided about its recipients is on record already.
+    /// May end the run of its message.
+    pub(crate) fn finish_entry(&mut self, key: EntryKey) {
+        let delivered = self.entries[key].selected.is_some();
+        if !delivered {
+            self.take_from_todo(key);
+        }
+        let Some(entry) = self.entries.remove(key) else { return };
+        let Entry { message, job, peer, destination, recipients, .. } = entry;
+        self.jobs[job].recipient_count -= recipients.len() as i64;
+        self.messages[message].recipient_count -= recipients.len() as i64;
+        self.recipients -= recipients.len() as u64;
+        self.messages[message].entries -= 1;
+        self.return_slots(message, job);
+        self.drop_peer_reference(peer);
+        if delivered {
+            self.messages[message].busy -= 1;
+            self.free_agent(destination);
+        }
+        self.refresh_ready(destination);
+        self.retain(destination);
+        self.retire_if_idle(job);
+        if self.messages[message].entries == 0 {
+            self.complete(message);
+        } else {
+            self.read_ahead(message, job);
+        }
+    }
+
+    /// Jobs that read no more give their recipient slots back.
+    fn return_slots(&mut self, message: MessageKey, finished: JobKey) {
+        let fully_read = self.messages[message].next.is_none();
+        for job in self.messages[message].jobs.clone() {
+            let spare = self.jobs[job].recipient_count < self.jobs[job].recipient_limit;
+            if spare && (fully_read || (job != finished && !self.jobs[job].listed)) {
+                self.move_limits(job);
+            }
+        }
+    }
+
+    fn drop_peer_reference(&mut self, key: PeerKey) {
+        let peer = &mut self.peers[key];
+        peer.references -= 1;
+        if peer.references == 0 {
+            let (job, destination) = (peer.job, peer.destination);
+            self.jobs[job].peers.remove(destination);
+            self.peers.remove(key);
+        }
+    }
+
+    /// A delivery is over: the agent is free, and a rate delay begins.
+    fn free_agent(&mut self, key: DestinationKey) {
+        let here = &mut self.destinations[key];
+        here.busy -= 1;
+        here.unanswered = 0;
+        here.last_done = Some(self.now);
+        let throttled = here.throttled().is_some();
+        let ready = matches!(here.state, State::Ready(_));
+        let transport = &mut self.transports[here.transport];
+        transport.busy -= 1;
+        if transport.lock == Lock::Delivering {
+            transport.lock = Lock::Open;
+        }
+        if transport.params.destination_rate_delay.is_zero() {
+            return;
+        }
+        if throttled {
+            self.revive(key, 0, "its rate delay decides when it is tried");
+        }
+        if ready || throttled {
+            self.suspend(key);
+        }
+    }
+
+    /// Says once in a while that one destination fills the active queue.
+    fn warn_of_clog(&mut self, key: DestinationKey) {
+        let here = &mut self.destinations[key];
+        let limit = self.config.global.qmgr_message_active_limit;
+        let interval = self.config.global.qmgr_clog_warn_time;
+        let entries = u64::from(here.todo + here.busy);
+        let recently = here.clog_warned.is_some_and(|at| at + interval > self.now);
+        if interval.is_zero() || entries <= limit / CLOG_SHARE || recently {
+            return;
+        }
+        here.clog_warned = Some(self.now);
+        let (transport, destination) = (here.transport, Arc::clone(&here.name));
+        let transport = Arc::clone(&self.transports[transport].name);
+        self.note(Note::Clogged { transport, destination, entries, of: limit });
+    }
+}

@@ -1,0 +1,188 @@
+//! Postfix in a private instance: its own configuration, queue, data and log below one folder.
+//!
+//! Promises: the Postfix of the machine is neither read nor changed; the instance has its fastest durable
+//! settings (`in_flow_delay = 0`, no client counting, no name service, no chroot) and otherwise what is
+//! shipped. Refuses: to work for anybody but root, as Postfix does.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::peer::{Peer, Plan, Running, listening, site_address};
+use crate::e2e::debian::{closed_port, find};
+use crate::program::{Workplace, poll};
+
+/// The services that take part: name, type, private, wake-up, process limit, program.
+const SERVICES: &[[&str; 6]] = &[
+    ["cleanup", "unix", "n", "-", "0", "cleanup"],
+    ["pickup", "unix", "n", "60", "1", "pickup"],
+    ["qmgr", "unix", "n", "300", "1", "qmgr"],
+    ["rewrite", "unix", "y", "-", "-", "trivial-rewrite"],
+    ["bounce", "unix", "y", "-", "0", "bounce"],
+    ["defer", "unix", "y", "-", "0", "bounce"],
+    ["trace", "unix", "y", "-", "0", "bounce"],
+    ["flush", "unix", "n", "1000?", "0", "flush"],
+    ["proxymap", "unix", "y", "-", "-", "proxymap"],
+    ["smtp", "unix", "y", "-", "-", "smtp"],
+    ["relay", "unix", "y", "-", "-", "smtp"],
+    ["showq", "unix", "n", "-", "-", "showq"],
+    ["error", "unix", "y", "-", "-", "error"],
+    ["retry", "unix", "y", "-", "-", "error"],
+    ["anvil", "unix", "y", "-", "1", "anvil"],
+    ["scache", "unix", "y", "-", "1", "scache"],
+    ["postlog", "unix-dgram", "n", "-", "1", "postlogd"],
+];
+
+/// Theirs.
+pub(crate) struct Postfix;
+
+impl Peer for Postfix {
+    fn name(&self) -> &'static str {
+        "postfix"
+    }
+
+    fn start(&self, place: &Workplace, plan: Plan) -> Result<Option<Box<dyn Running>>> {
+        ensure!(testkit::engine::runs_as_root(), "a private Postfix can only be started by root");
+        let folder = place.folder("postfix", 0o755)?;
+        let server = closed_port()?;
+        let running = RunningPostfix { config: folder.join("config"), queue: folder.join("queue"), server };
+        for name in ["config", "queue", "data"] {
+            fs::create_dir_all(folder.join(name))?;
+        }
+        let owner = Command::new("chown").arg("postfix").arg(folder.join("data")).status()?;
+        ensure!(owner.success(), "chown postfix failed");
+        fs::write(running.config.join("main.cf"), main_cf(&folder, plan))?;
+        fs::write(running.config.join("master.cf"), master_cf(server))?;
+        if let Plan::Backlog { sites, port } = plan {
+            fs::write(folder.join("transport"), transport_map(sites, port))?;
+        }
+        running.control("start")?;
+        listening("postfix", server)?;
+        Ok(Some(Box::new(running)))
+    }
+}
+
+fn main_cf(folder: &Path, plan: Plan) -> String {
+    let folder = folder.display();
+    let mut text = format!(
+        "compatibility_level = 3.6\n\
+         queue_directory = {folder}/queue\n\
+         data_directory = {folder}/data\n\
+         maillog_file = {folder}/log\n\
+         maillog_file_prefixes = {folder}\n\
+         meta_directory = /etc/postfix\n\
+         myhostname = postfix.bench.test\n\
+         mydestination =\n\
+         alias_maps =\n\
+         relay_domains = test\n\
+         mynetworks = 127.0.0.0/8\n\
+         inet_interfaces = loopback-only\n\
+         inet_protocols = ipv4\n\
+         smtp_dns_support_level = disabled\n\
+         smtp_host_lookup = native\n\
+         smtpd_peername_lookup = no\n\
+         smtpd_tls_security_level = none\n\
+         smtp_tls_security_level = none\n\
+         smtpd_client_connection_count_limit = 0\n\
+         smtpd_client_connection_rate_limit = 0\n\
+         in_flow_delay = 0\n"
+    );
+    let rest = match plan {
+        Plan::Keep => "smtpd_data_restrictions = check_client_access static:HOLD\n".to_owned(),
+        Plan::Relay(next_hop) => format!("relayhost = [{}]:{}\n", next_hop.ip(), next_hop.port()),
+        Plan::Backlog { .. } => {
+            format!("defer_transports = smtp, relay\ntransport_maps = texthash:{folder}/transport\n")
+        }
+    };
+    text.push_str(&rest);
+    text
+}
+
+fn master_cf(server: SocketAddr) -> String {
+    let mut text = format!("{server} inet n - n - - smtpd\n");
+    for [name, kind, private, wake_up, limit, program] in SERVICES {
+        let line = writeln!(text, "{name} {kind} {private} - n {wake_up} {limit} {program}");
+        line.expect("a string takes everything");
+    }
+    text
+}
+
+fn transport_map(sites: usize, port: u16) -> String {
+    let line = |number| format!("s{number}.test smtp:[{}]:{port}\n", site_address(number, port).ip());
+    (0..sites).map(line).collect()
+}
+
+struct RunningPostfix {
+    config: PathBuf,
+    queue: PathBuf,
+    server: SocketAddr,
+}
+
+impl RunningPostfix {
+    fn command(&self, tool: &str) -> Command {
+        let mut command = Command::new(find(tool).unwrap_or_else(|| PathBuf::from(tool)));
+        command.arg("-c").arg(&self.config).stdin(Stdio::null());
+        command
+    }
+
+    fn control(&self, what: &str) -> Result<()> {
+        // It prints what it does to its log; on standard error only what went wrong before there is one.
+        let status = self.command("postfix").arg(what).status().context("postfix")?;
+        ensure!(status.success(), "postfix {what}: {status}");
+        Ok(())
+    }
+}
+
+impl Running for RunningPostfix {
+    fn server(&self) -> SocketAddr {
+        self.server
+    }
+
+    fn process(&self) -> Option<u32> {
+        fs::read_to_string(self.queue.join("pid/master.pid")).ok()?.trim().parse().ok()
+    }
+
+    fn flush(&self) -> Result<()> {
+        let status = self.command("postqueue").arg("-f").status()?;
+        ensure!(status.success(), "postqueue -f: {status}");
+        Ok(())
+    }
+
+    fn listing(&self) -> Command {
+        let mut command = self.command("postqueue");
+        command.arg("-p");
+        command
+    }
+}
+
+impl Drop for RunningPostfix {
+    fn drop(&mut self) {
+        let master = self.process();
+        // `abort` ends all its processes; an instance that is gone already is no failure.
+        let _ = self.control("abort");
+        let gone = || Ok(master.is_none_or(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
+        // The folder is removed next; what then still runs would only complain in its log.
+        let _ = poll("postfix ending", Duration::from_secs(20), gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_of_the_instance_is_below_its_folder() {
+        let text = main_cf(Path::new("/x"), Plan::Keep);
+        for name in ["queue_directory", "data_directory", "maillog_file"] {
+            assert!(text.lines().any(|line| line.starts_with(&format!("{name} = /x"))), "{name}");
+        }
+        let master = master_cf(SocketAddr::from(([127, 0, 0, 1], 2500)));
+        assert!(master.starts_with("127.0.0.1:2500 inet n - n - - smtpd\n"));
+        assert!(master.lines().all(|line| line.split_whitespace().count() == 8), "{master}");
+    }
+}
