@@ -9,9 +9,11 @@ fn refuse(at: &str, reply: &str) -> Vec<Refusal> {
     vec![Refusal { at: at.into(), reply: reply.into() }]
 }
 
-/// All recipients of all listed messages that were deferred, with their reasons.
+/// All recipients with a reason of all messages in the deferred queue. A reason is known as soon as the
+/// attempt is over, but the message is active until that is on record.
 fn deferred(list: &[Value]) -> Vec<(&str, &str)> {
-    let recipients = list.iter().filter_map(|message| message["recipients"].as_array()).flatten();
+    let back = list.iter().filter(|message| message["queue_name"] == "deferred");
+    let recipients = back.filter_map(|message| message["recipients"].as_array()).flatten();
     let text = |value: &'static str| move |recipient: &Value| recipient[value].as_str().is_some();
     recipients
         .filter(|recipient| text("delay_reason")(recipient))
@@ -52,7 +54,6 @@ fn a_dead_next_hop_delays_and_a_release_hurries() {
     let mut client = Client::greet(engine.smtp()).expect("a greeting");
     let id = queue_id(&client.send("a@one.test", &["b@two.test"], b"Subject: x\r\n\r\n").expect("accepted"));
     let list = wait_for_list(&engine, |list| !deferred(list).is_empty());
-    assert_eq!(list[0]["queue_name"], "deferred");
     assert!(deferred(&list)[0].1.to_lowercase().contains("refused"), "{list:#?}");
     assert!(list[0]["next_attempt"].as_u64().is_some(), "{list:#?}");
     assert!(list[0]["attempts"].as_u64().is_some_and(|attempts| attempts >= 1), "{list:#?}");
@@ -94,6 +95,5 @@ fn a_next_hop_that_talks_garbage_is_a_reason_to_wait() {
     let mut client = Client::greet(engine.smtp()).expect("a greeting");
     client.send("a@one.test", &["b@two.test"], b"Subject: x\r\n\r\n").expect("accepted");
     let list = wait_for_list(&engine, |list| !deferred(list).is_empty());
-    assert_eq!(list[0]["queue_name"], "deferred");
     assert!(!deferred(&list)[0].1.is_empty(), "the reason is kept: {list:#?}");
 }
