@@ -59,6 +59,9 @@ impl FromStr for QueueName {
     }
 }
 
+/// Ids that a selector names in a log.
+const IDS_NAMED_MAX: usize = 5;
+
 /// Why a selector cannot be used.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SelectorError {
@@ -112,6 +115,42 @@ pub struct Selector {
     /// [`Selector::matches`] does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+}
+
+/// As on the command line, for logs: on one line, long lists of ids by their number.
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Selector { ids, all, queues, site, sender, recipient, .. } = self;
+        let Selector { older_than, newer_than, min_attempts, reason, transport, limit, .. } = self;
+        let mut words: Vec<String> = match ids.len() {
+            0..=IDS_NAMED_MAX => ids.clone(),
+            more => vec![format!("({more} ids)")],
+        };
+        words.extend(all.then(|| "--all".to_owned()));
+        words.extend(queues.iter().map(|queue| format!("--queue {queue}")));
+        let texts = [
+            ("site", site),
+            ("sender", sender),
+            ("recipient", recipient),
+            ("reason", reason),
+            ("transport", transport),
+        ];
+        for (name, text) in texts {
+            words.extend(text.iter().map(|text| format!("--{name} {}", shown(text))));
+        }
+        for (name, millis) in [("older-than", older_than), ("newer-than", newer_than)] {
+            words.extend(millis.iter().map(|millis| format!("--{name} {millis}ms")));
+        }
+        words.extend(min_attempts.iter().map(|count| format!("--min-attempts {count}")));
+        words.extend(limit.iter().map(|count| format!("--limit {count}")));
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// A value that others may have given: quoted when it is more than one plain word.
+fn shown(text: &str) -> String {
+    let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\'' && b != b'"');
+    if plain { text.to_owned() } else { format!("{text:?}") }
 }
 
 impl Selector {
@@ -203,6 +242,23 @@ fn contains(text: &str, part: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_selector_reads_as_it_was_written() {
+        let selector = Selector {
+            site: Some("x.test".into()),
+            sender: Some(String::new()),
+            reason: Some("go\naway".into()),
+            queues: vec![QueueName::Hold],
+            limit: Some(3),
+            ..Selector::default()
+        };
+        let text = "--queue hold --site x.test --sender \"\" --reason \"go\\naway\" --limit 3";
+        assert_eq!(selector.to_string(), text);
+        let ids = |count: usize| Selector { ids: vec!["1".into(); count], ..Selector::default() };
+        assert_eq!((ids(2).to_string(), ids(6).to_string()), ("1 1".into(), "(6 ids)".into()));
+    }
+
     use crate::RecipientStatus;
 
     fn recipient(address: &str, status: RecipientStatus, reason: Option<&str>) -> RecipientItem {

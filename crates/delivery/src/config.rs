@@ -216,6 +216,15 @@ impl TransportConfig {
         }
     }
 
+    /// Whether what it delivers is in the mailbox then, and not on its way (`flags` with `X` for programs).
+    pub fn is_final_delivery(&self) -> bool {
+        match self.kind {
+            Kind::Maildir => true,
+            Kind::Pipe => self.program.as_ref().is_some_and(|program| program.preparation.final_delivery),
+            _ => false,
+        }
+    }
+
     /// The port where the next hop names none: 25 for SMTP, 24 for LMTP (RFC 2033 5).
     pub fn default_port(&self) -> u16 {
         if self.kind == Kind::Lmtp { 24 } else { 25 }

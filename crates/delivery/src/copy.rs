@@ -15,7 +15,8 @@ use crate::words::Mailbox;
 /// How much of the beginning is searched for `Delivered-To:`; a header section beyond it is nobody's.
 const HEADER_BYTES_MAX: usize = 256 * 1024;
 
-/// What is put in front of a message, and what is done to its lines (the flags of pipe(8)).
+/// What is put in front of a message, what is done to its lines, and what its delivery is (the flags of
+/// pipe(8)).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Preparation {
     /// `R`: a `Return-Path:` field.
@@ -30,23 +31,26 @@ pub struct Preparation {
     pub quote_from: bool,
     /// `B`: an empty line at the end.
     pub blank_line: bool,
+    /// `X`: the program puts mail into the mailbox; success is reported as delivered, not as relayed.
+    pub final_delivery: bool,
 }
 
 /// The letters of pipe(8) and the field each one sets.
 type Flag = (char, fn(&mut Preparation) -> &mut bool);
 
-const FLAGS: [Flag; 6] = [
+const FLAGS: [Flag; 7] = [
     ('B', |preparation| &mut preparation.blank_line),
     ('D', |preparation| &mut preparation.delivered_to),
     ('F', |preparation| &mut preparation.from_line),
     ('O', |preparation| &mut preparation.original_to),
     ('R', |preparation| &mut preparation.return_path),
+    ('X', |preparation| &mut preparation.final_delivery),
     ('>', |preparation| &mut preparation.quote_from),
 ];
 
 /// A letter that is no flag.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("\"{letter}\" is no flag; known are B, D, F, O, R and >")]
+#[error("\"{letter}\" is no flag; known are B, D, F, O, R, X and >")]
 pub struct UnknownFlag {
     /// The letter.
     pub letter: char,
@@ -260,7 +264,7 @@ mod tests {
 
     #[test]
     fn flags_are_letters_of_pipe() {
-        let all = Preparation::parse("BDF OR>").unwrap();
+        let all = Preparation::parse("BDF ORX>").unwrap();
         assert!(
             all.names_recipient() && all.from_line && all.quote_from && all.blank_line && all.return_path
         );

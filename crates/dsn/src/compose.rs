@@ -16,7 +16,7 @@ use mail::{Address, BodyType, Envelope, QueueId, Ret, Time, Verdict};
 use crate::date::rfc5322_date;
 use crate::lines::{field, fill, header_text, needs_encoding, plain, quoted_printable};
 use crate::returned::{self, Returned};
-use crate::status::{ReportedRecipient, delivery_status, is_global};
+use crate::status::{ReportedRecipient, delivery_status, is_global, original_address};
 use crate::template::Templates;
 use crate::values::{Values, in_words};
 use crate::{Action, Audience, Kind};
@@ -176,8 +176,9 @@ fn text_part(request: &Request<'_>) -> Part {
 fn recipient_text(out: &mut String, recipient: &ReportedRecipient<'_>, delay: Duration) {
     let outcome = recipient.outcome;
     let mut first = format!("<{}>", recipient.address);
-    if let Some(orcpt) = recipient.orcpt.filter(|orcpt| orcpt.address != recipient.address.as_str()) {
-        first.push_str(&format!(" (originally <{}>)", plain(&orcpt.address, true)));
+    let original = recipient.orcpt.map(original_address);
+    if let Some(original) = original.filter(|original| original != recipient.address.as_str()) {
+        first.push_str(&format!(" (originally <{}>)", plain(&original, true)));
     }
     first.push(':');
     let said = match (&outcome.reply, &outcome.relay) {

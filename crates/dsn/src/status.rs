@@ -4,6 +4,7 @@
 //! the grammar allows; addresses are never folded, because a blank inside would be part of them.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use mail::{Address, EnhancedStatus, Orcpt, Outcome, Relay, Time, encode_xtext, site_of_domain};
 
@@ -99,7 +100,7 @@ pub(crate) fn delivery_status(request: &Request<'_>, global: bool) -> String {
 fn recipient_status(out: &mut String, recipient: &ReportedRecipient<'_>, global: bool) {
     exact(out, "Final-Recipient", &typed(recipient.address));
     if let Some(orcpt) = recipient.orcpt {
-        exact(out, "Original-Recipient", &original(orcpt));
+        exact(out, "Original-Recipient", &original(orcpt, global));
     }
     let outcome = recipient.outcome;
     exact(out, "Action", recipient.action.as_str());
@@ -132,10 +133,11 @@ fn typed(address: &Address) -> String {
 }
 
 /// ORCPT as the sender gave it (RFC 3461 6.3).
-fn original(orcpt: &Orcpt) -> String {
+fn original(orcpt: &Orcpt, global: bool) -> String {
     // Only a hostile value gets so long; its pieces can be joined again, xtext has no blanks.
     const PIECE_BYTES: usize = 900;
-    let text = format!("{};{}", orcpt.kind, harmless(&orcpt.address));
+    let address = if global { original_address(orcpt) } else { Cow::from(&orcpt.address) };
+    let text = format!("{};{}", orcpt.kind, harmless(&address));
     let mut rest = text.as_str();
     let mut out = String::with_capacity(rest.len());
     while rest.len() > PIECE_BYTES {
@@ -147,15 +149,86 @@ fn original(orcpt: &Orcpt) -> String {
     out + rest
 }
 
+/// The address that ORCPT means.
+pub(crate) fn original_address(orcpt: &Orcpt) -> Cow<'_, str> {
+    if orcpt.kind.eq_ignore_ascii_case("utf-8") {
+        unicode(&orcpt.address).into()
+    } else {
+        (&orcpt.address).into()
+    }
+}
+
+/// The address behind `\x{HEX}` (RFC 6533 3: `utf-8-address` in a report of its types, which can hold it).
+/// What is no such escape, or names no character that may stand in a field, stays as it is.
+fn unicode(encoded: &str) -> String {
+    let mut out = String::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let Some((before, behind)) = rest.split_once("\\x{") {
+        out.push_str(before);
+        let code = behind.split_once('}').and_then(|(digits, later)| {
+            let hex = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            let code = u32::from_str_radix(digits, 16).ok().filter(|_| hex).and_then(char::from_u32)?;
+            (!code.is_control()).then_some((code, later))
+        });
+        match code {
+            Some((c, later)) => {
+                out.push(c);
+                rest = later;
+            }
+            None => {
+                out.push_str("\\x{");
+                rest = behind;
+            }
+        }
+    }
+    out + rest
+}
+
 /// A value that came as xtext: decoded, as RFC 3461 wants it, unless it could not stand in a field.
 fn harmless(value: &str) -> Cow<'_, str> {
     if value.chars().any(char::is_control) { encode_xtext(value).into() } else { value.into() }
 }
 
-/// The next hop: a host name, an address literal, or whatever a transport is configured with.
+/// The next hop: a host name, an address as a literal (RFC 3464 2.1.2), or whatever a transport is
+/// configured with.
 fn remote_mta(relay: &Relay) -> String {
+    match relay.host.parse::<IpAddr>() {
+        Ok(IpAddr::V4(address)) => return format!("dns; [{address}]"),
+        Ok(IpAddr::V6(address)) => return format!("dns; [IPv6:{address}]"),
+        Err(_) => {}
+    }
     match site_of_domain(&relay.host) {
         Ok(host) => format!("dns; {host}"),
         Err(_) => format!("x-local; {}", plain(&relay.host, false)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_of_rfc_6533_become_characters() {
+        for (encoded, plain) in [
+            ("gr\\x{FC}n@x.test", "grün@x.test"),
+            ("\\x{1f4e7}\\x{5C}@x.test", "📧\\@x.test"),
+            ("a\\x{}b\\x{D800}c\\x{A}d\\x{+1}e\\x{41", "a\\x{}b\\x{D800}c\\x{A}d\\x{+1}e\\x{41"),
+            ("plain@x.test", "plain@x.test"),
+        ] {
+            assert_eq!(unicode(encoded), plain, "{encoded}");
+        }
+    }
+
+    #[test]
+    fn a_next_hop_without_a_name_is_a_literal() {
+        for (host, expected) in [
+            ("mx.x.test", "dns; mx.x.test"),
+            ("192.0.2.1", "dns; [192.0.2.1]"),
+            ("2001:db8::1", "dns; [IPv6:2001:db8::1]"),
+            ("/run/lmtp", "x-local; /run/lmtp"),
+        ] {
+            let relay = Relay { host: host.to_owned(), address: None, port: 25 };
+            assert_eq!(remote_mta(&relay), expected);
+        }
     }
 }

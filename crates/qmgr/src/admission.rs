@@ -117,6 +117,7 @@ impl Engine {
             order: None,
             unreadable: None,
             failure_before: stub.flags.failure_due,
+            success_before: stub.flags.success_due,
             reporting: None,
             report_due: None,
             early: None,

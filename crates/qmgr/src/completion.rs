@@ -83,7 +83,8 @@ impl Engine {
             queue.push((ReportKind::Failure, message.bounced.clone()));
         }
         if flags.success_due {
-            queue.push((ReportKind::Success, message.delivered.clone()));
+            let known = if message.success_before { &[][..] } else { &message.delivered };
+            queue.push((ReportKind::Success, known.to_vec()));
         }
         (expired, queue)
     }

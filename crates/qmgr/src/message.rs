@@ -235,6 +235,8 @@ pub(crate) struct Message {
     pub(crate) unreadable: Option<LoadError>,
     /// An earlier run left bounced recipients without a report.
     pub(crate) failure_before: bool,
+    /// An earlier run left delivered recipients without the report that they asked for.
+    pub(crate) success_before: bool,
     pub(crate) reporting: Option<Reporting>,
     /// When its failed recipients are to be reported though the run goes on.
     pub(crate) report_due: Option<Time>,

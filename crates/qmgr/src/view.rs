@@ -199,15 +199,6 @@ pub enum Why {
         /// `STATUS TEXT`.
         reason: Arc<str>,
     },
-    /// A dead transport.
-    TransportDead {
-        /// The transport.
-        transport: Arc<str>,
-        /// When it is tried again.
-        until: Time,
-        /// `STATUS TEXT`.
-        reason: Arc<str>,
-    },
     /// The destination has as many deliveries as its window allows.
     WindowFull {
         /// The transport.

@@ -15,6 +15,9 @@ use crate::site_flush;
 use crate::transport::{Lock, Transport};
 use crate::view::{Counts, DestinationState, MessageView, SiteView, TransportView, Why};
 
+/// Messages of a site that are looked at for what they wait for.
+const SITE_MAIL_LOOKED_AT: usize = 1000;
+
 impl Engine {
     /// One message.
     pub fn message(&self, id: QueueId) -> Option<MessageView> {
@@ -204,12 +207,28 @@ impl Engine {
             (Some(dead), _) => dead,
             (None, Some(key)) => self.why_waiting(*key),
             (None, None) if busy > 0 => Why::BeingDelivered { deliveries: busy },
-            (None, None) => match self.record.waiting(site).next() {
-                Some(oldest) => self.why_message(oldest),
+            (None, None) => match self.why_waiting_mail(site) {
+                Some(why) => why,
                 None if known.is_empty() => Why::Unknown,
                 None => Why::Idle,
             },
         }
+    }
+
+    /// What the mail of a site waits for whose destination has another name (a relay host): its oldest
+    /// message that waits in memory or is to get there, else that some is being delivered, else what its
+    /// oldest message waits for.
+    fn why_waiting_mail(&self, site: &str) -> Option<Why> {
+        let causes = self.record.waiting(site).take(SITE_MAIL_LOOKED_AT).map(|id| self.why_message(id));
+        let (mut first, mut delivering) = (None, None);
+        for why in causes {
+            match why {
+                Why::BeingDelivered { .. } => delivering = delivering.or(Some(why)),
+                Why::Due { .. } | Why::Hold | Why::Corrupt { .. } => first = first.or(Some(why)),
+                _ => return Some(why),
+            }
+        }
+        delivering.or(first)
     }
 }
 

@@ -97,7 +97,7 @@ fn remove(world: &mut World, id: QueueId, cause: &Why) {
     match cause {
         Why::Hold => assert_eq!(world.engine.release(world.now, &[id]).done, 1),
         Why::Due { at, .. } => wait_until(world, *at),
-        Why::RateDelay { until, .. } | Why::TransportDead { until, .. } => wait_until(world, *until),
+        Why::RateDelay { until, .. } => wait_until(world, *until),
         Why::SiteDead { destination, until, .. } => {
             world.answer(destination, &[Answer::Ok]);
             wait_until(world, *until);
@@ -202,4 +202,27 @@ fn each_cause_is_named() {
         World::new(Config::new(Preset::Postrider)).engine.why_message(QueueId::from_u64(1)),
         Why::Unknown
     );
+}
+
+/// A relay host takes the mail of all sites: what a site waits for is told by its own messages, those that
+/// wait before those that are being delivered.
+#[test]
+fn a_site_behind_a_relay_host_waits_for_what_its_mail_waits_for() {
+    let mut config = Config::new(Preset::Postrider);
+    config.set_any("smtp.initial_destination_concurrency", "1").expect("valid");
+    let mut world = World::new(config);
+    (world.by_hand, world.relayhost) = (true, Some("relay.test".into()));
+    let mut ids = Vec::new();
+    for name in ["a", "b"] {
+        ids.push(world.send(name, &[("x.test", 1)]));
+    }
+    assert!(matches!(world.engine.why_message(ids[0]), Why::BeingDelivered { .. }));
+    assert!(
+        matches!(world.engine.why_site("x.test"), Why::WindowFull { .. }),
+        "{:?}",
+        world.engine.why_site("x.test")
+    );
+    world.engine.delete(world.now, &[ids[1]]);
+    world.pump();
+    assert!(matches!(world.engine.why_site("x.test"), Why::BeingDelivered { .. }));
 }

@@ -113,7 +113,8 @@ pub struct RecipientRecord {
     pub time: Time,
     /// Attempts for this recipient.
     pub attempts: u32,
-    /// The sender was told of this failure, or it was decided that nobody is.
+    /// The sender was told how this ended, or it was decided that nobody is, or the next hop took over
+    /// the duty to tell.
     pub reported: bool,
     /// The attempts before the last one, oldest first, as many as are remembered. To be left empty in a
     /// [`StateChange`]: the spool knows them.

@@ -87,8 +87,8 @@ pub(crate) fn dump(arguments: SelectorArgs, sources: &Sources) -> Result<u8, Fai
 
 /// What binds a message or a site.
 pub(crate) fn why(what: &str, json: bool, sources: &Sources) -> Result<u8, Failure> {
-    let known = session::queue_id(what).or_else(|_| session::site(what));
-    let what = known.map_err(|_| Failure::usage(format!("\"{what}\" is neither a queue id nor a site")))?;
+    let known = session::queue_id(what).or_else(|_| session::site(what)).or_else(|_| destination(what));
+    let what = known.map_err(|()| Failure::usage(format!("\"{what}\" is neither a queue id nor a site")))?;
     let mut engine = session::engine(sources)?;
     let mut output = Output::open();
     let now = session::now();
@@ -99,6 +99,13 @@ pub(crate) fn why(what: &str, json: bool, sources: &Sources) -> Result<u8, Failu
     }
     output.finish()?;
     Ok(exit::DONE)
+}
+
+/// A destination that is no domain, as `queue dump` names it: `[192.0.2.1]:25`, `user@domain`.
+fn destination(what: &str) -> Result<String, ()> {
+    let is_one =
+        what.contains(['[', ':', '@', '/']) && !what.contains(|c: char| c.is_whitespace() || c.is_control());
+    if is_one { Ok(what.to_lowercase()) } else { Err(()) }
 }
 
 /// Changes the selected messages and prints how many there were.

@@ -14,7 +14,7 @@ use spool::{RecipientRecord, Salvaged, StoredMessage};
 use tracing::{info, warn};
 
 use super::engine_task::now;
-use super::reports::{Reports, blocking, compose, queue};
+use super::reports::{About, Reports, blocking, compose, queue};
 use super::work::Happened;
 
 /// Recipients that a notice names.
@@ -82,7 +82,9 @@ async fn tell_sender(reports: &Reports, id: QueueId, message: &StoredMessage) ->
     };
     for one in planned {
         let report_id = reports.spool.next_id(now);
-        let report = compose(&settings, id, report_id, ReportKind::Failure, &one, &message, None, now);
+        let kind = ReportKind::Failure;
+        let about = About { id, kind, message: &message, is_delivery: &|_| false };
+        let report = compose(&settings, &about, report_id, &one, None, now);
         info!(target: "mail", "{id}: sender non-delivery notification: {report_id}");
         queue(&reports.spool, &reports.accepted, report_id, report, now).await?;
     }

@@ -58,6 +58,12 @@ impl Deliveries {
         }
     }
 
+    /// Whether a transport delivers on this machine, to mailboxes or programs.
+    pub(crate) fn are_local(&self, transport: &str) -> bool {
+        let known = self.transports.load().get(transport).map(|transport| transport.kind.clone());
+        matches!(known, Some(Kind::Maildir | Kind::Pipe))
+    }
+
     fn transport(&self, name: &Arc<str>) -> Arc<TransportConfig> {
         let known = self.transports.load().get(name).cloned();
         known.unwrap_or_else(|| Arc::new(TransportConfig::new(name, Kind::Unknown(name.to_string()))))

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use dsn::NotifyClass;
 use ingress::Accepted;
-use mail::{EnhancedStatus, Envelope, Outcome, QueueId, Scope, Time};
+use mail::{EnhancedStatus, Envelope, Outcome, QueueId, Scope, Time, Verdict};
 use qmgr::{
     Delivery, DeliveryNumber, Effect, Engine, LoadError, Note, Queue, Report, ReportKind, StateChange,
 };
@@ -42,7 +42,7 @@ struct Active {
     records: BTreeMap<u32, RecipientRecord>,
     /// Recipients whose next hop took over the duty to report success (RFC 3461 5.2.2).
     reported_by_next_hop: BTreeSet<u32>,
-    /// Failed recipients whose sender has been told, which no save has said yet.
+    /// Recipients whose sender has been told, which no save has said yet.
     told: BTreeSet<u32>,
 }
 
@@ -53,7 +53,7 @@ impl Active {
 
     /// A report on these recipients is out: a crash after the next save does not repeat it.
     fn told(&mut self, kind: ReportKind, positions: &[u32]) {
-        if !matches!(kind, ReportKind::Failure | ReportKind::Expired | ReportKind::ForceExpired) {
+        if matches!(kind, ReportKind::Delay | ReportKind::DelayCleared) {
             return;
         }
         for position in positions {
@@ -64,8 +64,16 @@ impl Active {
         }
     }
 
-    /// The records to be saved because their sender has been told.
-    fn take_told(&mut self) -> Vec<RecipientRecord> {
+    /// Marks what the next hop tells in the records that are about to be saved, and gives the others that
+    /// are to be saved because their sender has been told.
+    fn mark_told(&mut self, saved: &mut [RecipientRecord]) -> Vec<RecipientRecord> {
+        let of_next_hop = |record: &RecipientRecord| {
+            record.verdict == Verdict::Sent && self.reported_by_next_hop.contains(&record.position)
+        };
+        for record in saved.iter_mut().filter(|record| of_next_hop(record)) {
+            record.reported = true;
+            self.records.entry(record.position).and_modify(|known| known.reported = true);
+        }
         let told = std::mem::take(&mut self.told);
         let record = |position: &u32| self.records.get(position);
         let marked = |record: &RecipientRecord| RecipientRecord { earlier: Vec::new(), ..record.clone() };
@@ -182,7 +190,7 @@ impl Effects {
                 Effect::Load { id, from, limit } => self.loads.push(LoadRequest { id, from, limit }),
                 Effect::Deliver(delivery) => self.deliver(delivery),
                 Effect::Save { id, change } => self.save(engine, now, id, change),
-                Effect::Report { id, kind, positions } => self.report(engine, now, id, kind, positions),
+                Effect::Report { id, kind, positions } => self.report(id, kind, positions),
                 Effect::Remove { id, ending } => {
                     self.active.remove(&id);
                     match ending {
@@ -225,22 +233,8 @@ impl Effects {
         self.work.begin(Undertaking::Delivery(number), work);
     }
 
-    fn report(
-        &mut self,
-        engine: &mut Engine,
-        now: Time,
-        id: QueueId,
-        kind: ReportKind,
-        mut positions: Vec<u32>,
-    ) {
-        let active = self.active.get(&id);
-        if let (ReportKind::Success, Some(active)) = (kind, active) {
-            positions.retain(|position| !active.reported_by_next_hop.contains(position));
-            if positions.is_empty() {
-                return engine.handle_reported(now, id, kind, Ok(()));
-            }
-        }
-        let known = active.map(|active| StoredMessage {
+    fn report(&mut self, id: QueueId, kind: ReportKind, positions: Vec<u32>) {
+        let known = self.active.get(&id).map(|active| StoredMessage {
             envelope: active.envelope.clone(),
             summary: Summary::default(),
             recipients: active.records.clone(),
@@ -255,7 +249,7 @@ impl Effects {
         let mut active = self.active.get_mut(&id);
         let records = active.as_mut().map(|active| &mut active.records);
         let mut change_of_spool = convert::state_change(&view, &change, records, now);
-        let told = active.map(Active::take_told).unwrap_or_default();
+        let told = active.map(|active| active.mark_told(&mut change_of_spool.recipients)).unwrap_or_default();
         let mut pieces = told.chunks(RECORDS_AT_ONCE);
         change_of_spool.recipients.extend_from_slice(pieces.next().unwrap_or_default());
         let summary = change_of_spool.summary.clone();
@@ -336,7 +330,18 @@ impl Effects {
                     self.active.insert(id, Active::new(envelope, BTreeMap::new()));
                 }
             }
-            Note::Recipient { id, position, address, outcome, number, soft_bounce, delays, .. } => {
+            Note::Recipient {
+                id,
+                position,
+                address,
+                outcome,
+                number,
+                soft_bounce,
+                delays,
+                transport,
+                ..
+            } => {
+                let agent = number.is_some() && self.deliveries.are_local(&transport);
                 let timing = number.and_then(|number| self.timings.get(&number)).copied().unwrap_or_default();
                 let envelope = self.active.get(&id).map(|active| active.envelope.clone());
                 let recipient = envelope.as_ref().and_then(|e| e.recipients.get(position as usize));
@@ -345,6 +350,7 @@ impl Effects {
                     id,
                     to: &address,
                     original: original.filter(|original| *original != &*address),
+                    agent: agent.then_some(&*transport),
                     word: status_word(&outcome, soft_bounce),
                     outcome: &outcome,
                     uses: timing.uses,
@@ -398,8 +404,8 @@ fn log_active(id: QueueId, envelope: &Envelope) {
 fn status_word(outcome: &Outcome, soft_bounce: bool) -> &'static str {
     match outcome.verdict {
         _ if soft_bounce => "SOFTBOUNCE",
-        mail::Verdict::Sent => "sent",
-        mail::Verdict::Deferred => "deferred",
-        mail::Verdict::Bounced => "bounced",
+        Verdict::Sent => "sent",
+        Verdict::Deferred => "deferred",
+        Verdict::Bounced => "bounced",
     }
 }

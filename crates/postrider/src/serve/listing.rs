@@ -1,7 +1,8 @@
 //! Walking the queue for an operator, in pages, so that mail never waits for a listing.
 //!
 //! Promises: each page is one short question to the engine; envelopes are read outside its task; a
-//! message that ends meanwhile is left out, one that arrives meanwhile may be in or out.
+//! message that ends meanwhile is left out, one that arrives meanwhile may be in or out. Damage that is
+//! found by looking is shown as such, and told to the engine at once.
 //! Refuses: holding more than a page in memory.
 
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 use control::{MessageItem, QueueName, RecipientItem, RecipientStatus, Selector};
 use mail::{QueueId, Time, Verdict};
 use qmgr::{MessageView, Queue};
-use spool::{Spool, StoredMessage};
+use spool::{ReadError, Spool, StoredMessage};
 
 use super::engine_task::{EngineHandle, Stopped, now};
 use super::routes::Routes;
@@ -66,13 +67,16 @@ impl Walk {
         let now = now();
         let views: Vec<MessageView> = views.into_iter().filter(|view| self.may_take(view, now)).collect();
         let (spool, routes) = (spool.clone(), routes.clone());
-        let items = tokio::task::spawn_blocking(move || {
-            views.iter().filter_map(|view| item(view, &spool, &routes)).collect::<Vec<_>>()
-        })
-        .await
-        .unwrap_or_default();
+        let look = move || {
+            let shown = |view: &MessageView| Some((view.queue, item(view, &spool, &routes)?));
+            views.iter().filter_map(shown).collect::<Vec<_>>()
+        };
+        let items = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+        let damaged = items.iter().filter(|(queue, item)| is_news(*queue, item));
+        let damaged: Vec<QueueId> = damaged.filter_map(|(_, item)| item.queue_id.parse().ok()).collect();
+        tell_engine(engine, damaged).await?;
         let mut taken: Vec<MessageItem> =
-            items.into_iter().filter(|item| self.selector.matches(item, now)).collect();
+            items.into_iter().map(|(_, item)| item).filter(|item| self.selector.matches(item, now)).collect();
         taken.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= taken.len() as u64;
         Ok(Some(taken))
@@ -120,29 +124,46 @@ impl Walk {
     }
 }
 
+/// Whether a message turned out to be damaged that the engine believes to be well.
+pub(crate) fn is_news(queue: Queue, item: &MessageItem) -> bool {
+    queue != Queue::Corrupt && item.queue_name == QueueName::Corrupt
+}
+
+/// Has the engine read these messages: that is how it finds them in corrupt, and has it told.
+pub(crate) async fn tell_engine(engine: &EngineHandle, damaged: Vec<QueueId>) -> Result<(), Stopped> {
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    engine.ask(move |engine, now| drop(engine.requeue(now, &damaged))).await
+}
+
 /// A message as listings show it; nothing when it has ended meanwhile. Blocks on the disk.
 pub(crate) fn item(view: &MessageView, spool: &Spool, routes: &Routes) -> Option<MessageItem> {
-    let stored = match spool.read(view.id) {
-        Ok(stored) => Some(stored),
-        Err(spool::ReadError::Gone) if view.queue != Queue::Corrupt => return None,
-        Err(spool::ReadError::Corrupt { .. }) => {
-            spool.salvaged(view.id).ok().and_then(|salvaged| salvaged.message)
+    let (stored, damage) = match spool.read(view.id) {
+        Ok(stored) => (Some(stored), None),
+        Err(ReadError::Gone) if view.queue != Queue::Corrupt => return None,
+        Err(ReadError::Corrupt { reason }) => {
+            (spool.salvaged(view.id).ok().and_then(|salvaged| salvaged.message), Some(reason))
         }
-        Err(_) => None,
+        Err(_) => (None, None),
     };
+    let is_corrupt = view.queue == Queue::Corrupt || damage.is_some();
     let sender = stored.as_ref().and_then(|stored| stored.envelope.sender.as_ref());
     Some(MessageItem {
-        queue_name: queue_name(view.queue),
+        queue_name: if is_corrupt { QueueName::Corrupt } else { queue_name(view.queue) },
         queue_id: view.id.to_string(),
         arrival_time: view.arrived.as_secs(),
         message_size: view.size,
         forced_expire: view.flags.force_expire,
         sender: sender.map(|sender| sender.to_string()).unwrap_or_default(),
         recipients: stored.as_ref().map(|stored| recipients(stored, routes)).unwrap_or_default(),
-        next_attempt: view.due.map(Time::as_secs),
+        next_attempt: view.due.filter(|_| !is_corrupt).map(Time::as_secs),
         attempts: view.attempts,
-        reason: (view.queue == Queue::Corrupt)
-            .then(|| view.reason.as_deref().unwrap_or("damaged").to_owned()),
+        reason: is_corrupt.then(|| {
+            damage
+                .or_else(|| view.reason.as_deref().map(str::to_owned))
+                .unwrap_or_else(|| "damaged".to_owned())
+        }),
     })
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct RecipientLine<'a> {
     pub(crate) id: QueueId,
     pub(crate) to: &'a str,
     pub(crate) original: Option<&'a str>,
+    /// Who delivers where there is no host to name: `relay=` of pipes and Maildirs.
+    pub(crate) agent: Option<&'a str>,
     pub(crate) outcome: &'a Outcome,
     pub(crate) word: &'static str,
     pub(crate) uses: u32,
@@ -45,7 +47,8 @@ pub(crate) fn active(id: QueueId, sender: Option<&Address>, size: u64, recipient
 /// `ID: to=<…>, relay=…, delay=…, delays=a/b/c/d, dsn=x.y.z, status=… (text)`
 pub(crate) fn recipient(line: &RecipientLine<'_>) {
     let RecipientLine { id, to, outcome, word, .. } = line;
-    let relay = outcome.relay.as_ref().map_or_else(|| "none".to_owned(), |relay| relay.to_string());
+    let relay = outcome.relay.as_ref().map(|relay| relay.to_string());
+    let relay = relay.as_deref().or(line.agent).unwrap_or("none");
     let original =
         line.original.map_or_else(String::new, |address| format!(" orig_to=<{}>,", printable(address)));
     let uses = if line.uses > 1 { format!(" conn_use={},", line.uses) } else { String::new() };

@@ -16,6 +16,7 @@ mod engine_task;
 mod etrn;
 mod flush_logs;
 mod health;
+mod last_stop;
 mod learned;
 mod listing;
 mod logging;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mail::{QueueId, Time};
-use qmgr::Engine;
+use qmgr::{Engine, Stored};
 use spool::disk::RealDisk;
 use spool::{OpenError, Options, Progress, Recovery, Spool};
 use tracing::{info, warn};
@@ -44,6 +44,7 @@ pub(crate) fn open(directory: &Path, options: Options, engine: &mut Engine) -> R
     };
     let mut undecided = Vec::new();
     let mut deleted = BTreeMap::new();
+    let mut corrupt = Vec::new();
     let mut found = |found: spool::Found| {
         let spool::Found { id, arrived, size, summary } = found;
         if summary.flags.deleted {
@@ -53,9 +54,22 @@ pub(crate) fn open(directory: &Path, options: Options, engine: &mut Engine) -> R
         if summary.queue == spool::Queue::Incoming {
             undecided.push(id);
         }
-        engine.handle_stored(started, convert::stored(id, arrived, size, summary));
+        let is_corrupt = summary.queue == spool::Queue::Corrupt;
+        let stored = convert::stored(id, arrived, size, summary);
+        if is_corrupt {
+            corrupt.push(stored);
+        } else {
+            engine.handle_stored(started, stored);
+        }
     };
     let spool = Spool::open(Arc::new(RealDisk::new(directory)), options, &mut found, &mut progress)?;
+    // Only the open spool knows why.
+    let reasons: BTreeMap<QueueId, String> =
+        spool.corrupt().into_iter().map(|one| (one.id, one.reason)).collect();
+    for stored in corrupt {
+        let reason = reasons.get(&stored.id).map(|reason| reason.as_str().into());
+        engine.handle_stored(started, Stored { reason, ..stored });
+    }
     if shown && std::io::stderr().is_terminal() {
         eprintln!();
     }

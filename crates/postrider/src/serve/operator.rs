@@ -15,7 +15,7 @@ use control::{
 use flush::{Authority, Status};
 use mail::{QueueId, Time};
 use qmgr::{Changed, Engine, FlushView};
-use spool::Spool;
+use spool::{CorruptMessage, Spool};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tracing::info;
@@ -164,7 +164,7 @@ impl Operator {
         let id: QueueId = id.parse().map_err(|error| Refusal::Told(64, format!("{id}: {error}")))?;
         let view = self.engine.ask(move |engine, _| engine.message(id)).await?;
         let view = view.ok_or_else(|| Refusal::Told(1, format!("{id}: no such message")))?;
-        show::message(view, parts, &self.spool, &self.routes, answers).await?;
+        show::message(view, parts, &self.engine, &self.spool, &self.routes, answers).await?;
         Ok(1)
     }
 
@@ -180,7 +180,7 @@ impl Operator {
         if action == Action::Undelete {
             return self.undelete(selector, dry_run, who).await;
         }
-        let each_is_told = !selector.ids.is_empty();
+        let (each_is_told, what) = (!selector.ids.is_empty(), selector.to_string());
         let mut walk = Walk::new(selector);
         let mut ids: Vec<QueueId> = Vec::new();
         while let Some(page) = walk.next_page(&self.engine, &self.spool, &self.routes).await? {
@@ -190,7 +190,11 @@ impl Operator {
             return Ok(ids.len() as u64);
         }
         if action == Action::Requeue {
-            self.take_back_from_corrupt(&ids).await?;
+            let (lost, reason) = self.take_back_from_corrupt(&ids).await?;
+            ids.retain(|id| lost.binary_search(id).is_err());
+            if let (true, Some(reason)) = (ids.is_empty(), reason) {
+                return Err(Refusal::Told(65, reason));
+            }
         }
         let (mut done, mut after_attempt) = (0, 0);
         for piece in ids.chunks(CHANGE_AT_ONCE) {
@@ -203,7 +207,10 @@ impl Operator {
             }
         }
         let action = action.as_str();
-        info!("operator {who}: {action}: {done} messages, {after_attempt} more after the attempt in flight");
+        info!(
+            "operator {who}: {action} {what}: {done} messages, {after_attempt} more after the attempt in \
+             flight"
+        );
         self.settle().await?;
         Ok(done + after_attempt)
     }
@@ -228,6 +235,7 @@ impl Operator {
 
     async fn undelete(&self, selector: Selector, dry_run: bool, who: &str) -> Result<u64, Refusal> {
         let internal = |failure| Refusal::Told(70, format!("internal error: {failure}"));
+        let what = selector.to_string();
         let (deleted, routes) = (self.deleted.clone(), self.routes.clone());
         let taken = tokio::task::spawn_blocking(move || {
             let ids = deleted.selected(&selector, &routes);
@@ -242,24 +250,31 @@ impl Operator {
         let hand_over =
             |engine: &mut Engine, now| stored.into_iter().for_each(|one| engine.handle_stored(now, one));
         self.engine.ask(hand_over).await?;
-        info!("operator {who}: undelete: {count} messages");
+        info!("operator {who}: undelete {what}: {count} messages");
         self.settle().await?;
         Ok(count)
     }
 
     /// Bytes in `corrupt/` become a message again before the engine hears of it. What cannot be restored
-    /// stays where it is, with its reason.
-    async fn take_back_from_corrupt(&self, ids: &[QueueId]) -> Result<(), Refusal> {
+    /// stays where it is: which messages these are, and why the last of them.
+    async fn take_back_from_corrupt(
+        &self,
+        ids: &[QueueId],
+    ) -> Result<(Vec<QueueId>, Option<String>), Refusal> {
         let spool = self.spool.clone();
         let wanted = ids.to_vec();
         let restore = move || {
-            for message in spool.corrupt() {
-                if wanted.binary_search(&message.id).is_ok()
-                    && let Err(error) = spool.restore(message.id)
-                {
-                    info!("{}: cannot be taken back from corrupt: {error}", message.id);
+            let (mut lost, mut reason) = (Vec::new(), None);
+            let wanted = |message: &CorruptMessage| wanted.binary_search(&message.id).is_ok();
+            for message in spool.corrupt().into_iter().filter(wanted) {
+                if let Err(error) = spool.restore(message.id) {
+                    let text = format!("{}: cannot be taken back from corrupt: {error}", message.id);
+                    info!("{text}");
+                    lost.push(message.id);
+                    reason = Some(text);
                 }
             }
+            (lost, reason)
         };
         tokio::task::spawn_blocking(restore)
             .await
@@ -275,7 +290,7 @@ impl Operator {
         if let FlushTarget::Status {} = target {
             return self.flush_status(answers).await;
         }
-        info!("operator {who}: flush {target:?}");
+        let what = flush_words(&target);
         let noting = matches!(target, FlushTarget::Add { .. });
         let results = match target {
             FlushTarget::Sites(sites) => self.flush_sites(sites, Authority::Operator).await?,
@@ -316,6 +331,7 @@ impl Operator {
             }
             answers.item(Item::Flush(item)).await?;
         }
+        info!("operator {who}: {what}: {released} messages");
         Ok(released)
     }
 
@@ -404,6 +420,24 @@ impl Operator {
         };
         answers.item(Item::Status(status)).await?;
         Ok(counts.incoming + counts.active + counts.deferred + counts.hold + counts.corrupt)
+    }
+}
+
+/// What is flushed, as on the command line.
+fn flush_words(target: &FlushTarget) -> String {
+    match target {
+        FlushTarget::Sites(sites) | FlushTarget::EligibleSites(sites) => {
+            let sites: Vec<String> = sites.iter().map(|site| site.escape_debug().to_string()).collect();
+            format!("flush {}", sites.join(" "))
+        }
+        FlushTarget::Add { site, id } => {
+            format!("flush --add {} {}", id.escape_debug(), site.escape_debug())
+        }
+        FlushTarget::All {} => "flush --all".to_owned(),
+        FlushTarget::Message(id) => format!("flush --message {}", id.escape_debug()),
+        FlushTarget::Refresh {} => "flush --refresh".to_owned(),
+        FlushTarget::Purge {} => "flush --purge".to_owned(),
+        FlushTarget::Status {} => "flush --status".to_owned(),
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::info;
 
 use super::engine_task::now;
+use super::last_stop::LastStop;
 use super::work::Happened;
 use crate::config::Settings;
 
@@ -84,6 +85,7 @@ pub(crate) struct Reports {
     pub(crate) spool: Arc<Spool>,
     pub(crate) accepted: mpsc::Sender<Accepted>,
     pub(crate) settings: Arc<ArcSwap<ReportSettings>>,
+    pub(crate) last_stop: LastStop,
     /// Held by whoever tells of a damaged message, so that nobody does it twice.
     pub(crate) telling: Arc<Mutex<()>>,
 }
@@ -93,6 +95,7 @@ struct Task {
     spool: Arc<Spool>,
     accepted: mpsc::Sender<Accepted>,
     settings: Arc<ReportSettings>,
+    last_stop: LastStop,
     id: QueueId,
     kind: ReportKind,
     positions: Vec<u32>,
@@ -112,6 +115,7 @@ impl Reports {
             spool: self.spool.clone(),
             accepted: self.accepted.clone(),
             settings: self.settings.load_full(),
+            last_stop: self.last_stop.clone(),
             id,
             kind,
             positions,
@@ -133,7 +137,7 @@ impl Task {
                 blocking(move || spool.read(id)).await?.map_err(|error| error.to_string())?
             }
         };
-        let positions = self.positions_of(&message);
+        let positions = concerned(self.kind, &self.positions, &message);
         if positions.is_empty() {
             return Ok(positions);
         }
@@ -156,22 +160,6 @@ impl Task {
             self.send(one, message.clone()).await?;
         }
         Ok(positions)
-    }
-
-    /// In the order of the envelope. An empty list means what is on record: every bounced recipient that
-    /// nobody was told of where a crash came between the bounce and its report, every recipient that was
-    /// late and has arrived where a delay is over.
-    fn positions_of(&self, message: &StoredMessage) -> Vec<u32> {
-        if !self.positions.is_empty() {
-            let mut positions = self.positions.clone();
-            positions.sort_unstable();
-            return positions;
-        }
-        let concerned = |record: &&RecipientRecord| match self.kind {
-            ReportKind::DelayCleared => record.verdict == Verdict::Sent && record.attempts > 1,
-            _ => record.verdict == Verdict::Bounced && !record.reported,
-        };
-        message.recipients.values().filter(concerned).map(|record| record.position).collect()
     }
 
     /// Whether this message is a report of ours that failed because the next hop takes no 8-bit content.
@@ -207,15 +195,43 @@ impl Task {
     async fn send(&self, planned: Planned, message: Arc<StoredMessage>) -> Result<(), String> {
         let now = now();
         let report_id = self.spool.next_id(now);
-        let (spool, settings, id, kind) = (self.spool.clone(), self.settings.clone(), self.id, self.kind);
+        let (spool, settings, last_stop) =
+            (self.spool.clone(), self.settings.clone(), self.last_stop.clone());
+        let (id, kind) = (self.id, self.kind);
         let report = blocking(move || {
             let original = spool.body(id).ok();
-            compose(&settings, id, report_id, kind, &planned, &message, original, now)
+            let is_delivery = |address: &Address| last_stop.is_delivery(address);
+            let about = About { id, kind, message: &message, is_delivery: &is_delivery };
+            compose(&settings, &about, report_id, &planned, original, now)
         })
         .await?;
         info!(target: "mail", "{}: {}: {report_id}", self.id, kind_words(self.kind));
         queue(&self.spool, &self.accepted, report_id, report, now).await
     }
+}
+
+/// The recipients that a report is about, in the order of the envelope. An empty list stands for what is on
+/// record: where a crash came between an end and its report every recipient that ended like that and that
+/// nobody was told of, where a delay is over every recipient that was late and has arrived. What the next
+/// hop tells is not told twice.
+fn concerned(kind: ReportKind, asked: &[u32], message: &StoredMessage) -> Vec<u32> {
+    let told = |position: &u32| message.recipients.get(position).is_some_and(|record| record.reported);
+    if !asked.is_empty() {
+        let mut positions = asked.to_vec();
+        positions.retain(|position| kind != ReportKind::Success || !told(position));
+        positions.sort_unstable();
+        return positions;
+    }
+    let wants_success = |record: &RecipientRecord| {
+        let recipient = message.envelope.recipients.get(record.position as usize);
+        recipient.and_then(|recipient| recipient.notify).is_some_and(|notify| notify.success)
+    };
+    let is_concerned = |record: &&RecipientRecord| match kind {
+        ReportKind::DelayCleared => record.verdict == Verdict::Sent && record.attempts > 1,
+        ReportKind::Success => record.verdict == Verdict::Sent && !record.reported && wants_success(record),
+        _ => record.verdict == Verdict::Bounced && !record.reported,
+    };
+    message.recipients.values().filter(is_concerned).map(|record| record.position).collect()
 }
 
 /// Makes a report durable and hands it to the engine.
@@ -244,17 +260,24 @@ pub(super) async fn queue(
     result.map_err(|error| error.to_string())
 }
 
-#[expect(clippy::too_many_arguments, reason = "a report is made of as many things")]
+/// What a report is about.
+pub(super) struct About<'m> {
+    pub(super) id: QueueId,
+    pub(super) kind: ReportKind,
+    pub(super) message: &'m StoredMessage,
+    /// Whether what was sent to an address is in a mailbox now.
+    pub(super) is_delivery: &'m (dyn Fn(&Address) -> bool + Sync),
+}
+
 pub(super) fn compose(
     settings: &ReportSettings,
-    id: QueueId,
+    about: &About<'_>,
     report_id: QueueId,
-    kind: ReportKind,
     planned: &Planned,
-    message: &StoredMessage,
     original: Option<Body>,
     now: Time,
 ) -> dsn::Report {
+    let About { id, kind, message, is_delivery } = *about;
     let lifetime = if message.envelope.sender.is_some() {
         settings.values.maximal_queue_lifetime
     } else {
@@ -275,7 +298,7 @@ pub(super) fn compose(
             Some(ReportedRecipient {
                 address: &recipient.address,
                 orcpt: recipient.orcpt.as_ref(),
-                action: action_of(kind),
+                action: action_of(kind, || is_delivery(&recipient.address)),
                 outcome,
                 status: (outcome.verdict == Verdict::Deferred).then(|| final_status(kind)).flatten(),
                 last_attempt: *last_attempt,
@@ -378,10 +401,11 @@ fn dsn_kind(kind: ReportKind) -> Kind {
     }
 }
 
-fn action_of(kind: ReportKind) -> Action {
+fn action_of(kind: ReportKind, is_delivery: impl Fn() -> bool) -> Action {
     match kind {
         ReportKind::Failure | ReportKind::Expired | ReportKind::ForceExpired => Action::Failed,
         ReportKind::Delay => Action::Delayed,
+        ReportKind::DelayCleared | ReportKind::Success if is_delivery() => Action::Delivered,
         ReportKind::DelayCleared | ReportKind::Success => Action::Relayed,
     }
 }
@@ -421,5 +445,62 @@ impl Read for BodyReader {
         let count = self.body.read_at(self.place, buffer)?;
         self.place += count as u64;
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(position: u32, verdict: Verdict, attempts: u32, reported: bool) -> RecipientRecord {
+        let (scope, status) = (Scope::Recipient, EnhancedStatus::new(2, 0, 0));
+        let (text, time) = ("".into(), Time::ZERO);
+        let (relay, earlier) = (None, Vec::new());
+        RecipientRecord { position, verdict, scope, status, text, relay, time, attempts, reported, earlier }
+    }
+
+    /// The end of a run was recorded, and then came a crash: the next run tells, and tells nothing twice.
+    #[test]
+    fn after_a_crash_a_report_is_about_what_nobody_was_told_of() {
+        let recipient = |notify: &str| Recipient {
+            address: "u@x.test".parse().unwrap(),
+            orcpt: None,
+            notify: Some(Notify::parse(notify).unwrap()),
+        };
+        let all = ["SUCCESS", "SUCCESS", "FAILURE", "SUCCESS", "FAILURE", "FAILURE", "SUCCESS"];
+        let envelope = Envelope {
+            sender: Some("s@x.test".parse().unwrap()),
+            recipients: all.map(recipient).to_vec(),
+            ret: None,
+            envid: None,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            arrived: Time::ZERO,
+            size: 0,
+            client: Client::default(),
+        };
+        let records = [
+            record(0, Verdict::Sent, 1, false),
+            record(1, Verdict::Sent, 2, true),
+            record(2, Verdict::Sent, 1, false),
+            record(3, Verdict::Deferred, 1, false),
+            record(4, Verdict::Bounced, 1, false),
+            record(5, Verdict::Bounced, 1, true),
+        ];
+        let message = StoredMessage {
+            envelope: Arc::new(envelope),
+            summary: Summary::default(),
+            recipients: records.map(|record| (record.position, record)).into(),
+        };
+        for (kind, asked, expected) in [
+            (ReportKind::Success, &[][..], &[0][..]),
+            (ReportKind::Success, &[1, 0], &[0]),
+            (ReportKind::Success, &[1], &[]),
+            (ReportKind::Failure, &[], &[4]),
+            (ReportKind::Failure, &[5, 4], &[4, 5]),
+            (ReportKind::DelayCleared, &[], &[1]),
+        ] {
+            assert_eq!(concerned(kind, asked, &message), expected, "{kind:?} {asked:?}");
+        }
     }
 }

@@ -25,6 +25,7 @@ use super::deleted::Deleted;
 use super::deliveries::Deliveries;
 use super::effects::Effects;
 use super::engine_task::{ACCEPTED_WAITING_MAX, EngineTask, now};
+use super::last_stop::LastStop;
 use super::operator::{Facts, Operator};
 use super::reload::{Reload, front_end, transports};
 use super::reports::{ReportSettings, Reports};
@@ -152,6 +153,7 @@ fn start(
         spool: spool.clone(),
         accepted: accepted.clone(),
         settings: report_settings.clone(),
+        last_stop: LastStop { routes: routes.clone(), transports: transports.clone() },
         telling: Arc::default(),
     };
     let deliveries =

@@ -18,6 +18,7 @@ use spool::{Body, ReadError, Spool, StoredMessage};
 use tokio::sync::mpsc;
 
 use super::control_socket::AnswerStream;
+use super::engine_task::EngineHandle;
 use super::listing;
 use super::operator::Refusal;
 use super::routes::Routes;
@@ -29,15 +30,19 @@ const PROGRESS_WAITING_MAX: usize = 4;
 pub(crate) async fn message(
     view: MessageView,
     parts: Parts,
+    engine: &EngineHandle,
     spool: &Arc<Spool>,
     routes: &Arc<Routes>,
     answers: &mut AnswerStream,
 ) -> Result<(), Refusal> {
-    let id = view.id;
+    let (id, queue) = (view.id, view.queue);
     let (reader, resolver) = (spool.clone(), routes.clone());
     let read = move || (listing::item(&view, &reader, &resolver), read(&reader, id));
     let (item, stored) = blocking(read).await?;
     let item = item.ok_or_else(|| Refusal::Told(1, format!("{id}: no such message")))?;
+    if listing::is_news(queue, &item) {
+        listing::tell_engine(engine, vec![id]).await?;
+    }
     answers.item(Item::Message(item)).await?;
     match stored {
         Ok(stored) if parts.envelope => {

@@ -44,9 +44,6 @@ fn words(why: &Why) -> Words {
             let text = format!("deliveries to {destination} by {transport} are suspended: {reason}");
             ("throttled", text, Some(*since), Some(*until))
         }
-        Why::TransportDead { transport, until, reason } => {
-            ("throttled", format!("transport {transport} is suspended: {reason}"), None, Some(*until))
-        }
         Why::WindowFull { transport, destination, window } => {
             let text = format!(
                 "{destination} by {transport} has as many deliveries as its window allows ({window})"
@@ -86,15 +83,9 @@ fn words(why: &Why) -> Words {
 /// What would release it, as a command where there is one.
 fn remedy(what: &str, why: &Why) -> Option<String> {
     let text = match why {
-        Why::Due { .. } => format!(
-            "postrider flush {}",
-            if is_id(what) { format!("--message {what}") } else { what.to_owned() }
-        ),
-        Why::SiteDead { destination, .. } => {
-            format!("a delivery that succeeds, the end of the suspension, or: postrider flush {destination}")
-        }
-        Why::TransportDead { .. } => {
-            "its retry time (transport_retry_time), or: postrider trigger F".to_owned()
+        Why::Due { .. } => flush(what),
+        Why::SiteDead { .. } => {
+            format!("a delivery that succeeds, the end of the suspension, or: {}", flush(what))
         }
         Why::WindowFull { .. } => {
             "one of them to end; destination_concurrency_limit sets the most there can be".to_owned()
@@ -113,8 +104,16 @@ fn remedy(what: &str, why: &Why) -> Option<String> {
     Some(text)
 }
 
-fn is_id(what: &str) -> bool {
-    what.parse::<mail::QueueId>().is_ok()
+/// The command that has a message or a site tried now. A destination that is no site (a relay host) is
+/// revived with all others.
+fn flush(what: &str) -> String {
+    if what.parse::<mail::QueueId>().is_ok() {
+        format!("postrider flush --message {what}")
+    } else if mail::site_of_domain(what).is_ok() {
+        format!("postrider flush {what}")
+    } else {
+        "postrider flush --all".to_owned()
+    }
 }
 
 /// The sites of a dump: each one that mail waits for, with the state of the destination its mail is routed

@@ -79,6 +79,42 @@ fn one_damaged_message_is_set_aside_and_the_others_are_delivered() {
     assert_eq!(left, 0, "nothing is left of a message that was taken back");
 }
 
+/// A message whose envelope is lost waits for an hour; whoever looks at the queue before finds it, and then
+/// the postmaster is told at once. It cannot be taken back, and a requeue says so.
+#[test]
+fn damage_found_by_a_look_is_told_at_once() {
+    let place = Place::new();
+    place.sink.refuse(vec![Refusal { at: "RCPT TO:<lost@".into(), reply: "450 4.2.0 later".into() }]);
+    let setup = place.patient_setup();
+    let engine = start(&setup);
+    let mut client = Client::greet(engine.smtp()).expect("a greeting");
+    let id =
+        queue_id(&client.send("s@src.test", &["lost@x.test"], b"Subject: x\r\n\r\nx\r\n").expect("a reply"));
+    wait_for_list(&engine, |list| list.iter().any(|message| message["queue_name"] == "deferred"));
+    engine.kill().unwrap_or_else(|error| panic!("{error}"));
+    // In the envelope, in what is recorded for the recipient, and in the `Received:` line.
+    assert!(damage(&setup.spool().join("log"), b"lost@x.test") >= 1);
+
+    let engine = start(&setup);
+    let seen = listed(&engine, &[]);
+    assert_eq!((&seen[0]["queue_id"], &seen[0]["queue_name"]), (&id.as_str().into(), &"corrupt".into()));
+    place.sink.wait_for(1).expect("a notice");
+    assert_eq!(place.sink.received()[0].recipients, ["<postmaster@engine.test>"]);
+    wait_for_list(&engine, |list| list.len() == 1);
+    let output = engine.ask(&["queue", "requeue", &id]).expect("runs");
+    expect_code(&output, &["queue", "requeue"], 65);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be taken back"), "{output:?}");
+
+    // The reason outlives the process.
+    engine.stop().unwrap_or_else(|error| panic!("{error}"));
+    let engine = start(&setup);
+    let shown = ask(&engine, &["queue", "list"], 0);
+    assert!(shown.contains("the checksum of its envelope"), "{shown}");
+    let why = ask(&engine, &["queue", "why", &id], 0);
+    assert!(why.contains("the checksum of its envelope"), "{why}");
+    assert_eq!(place.sink.received().len(), 1, "nobody is told twice");
+}
+
 /// The report to the sender and the notice to the postmaster, as they came out.
 fn told_of(place: &Place, id: &str) {
     let to = |recipient: &str| {

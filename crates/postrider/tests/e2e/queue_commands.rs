@@ -122,6 +122,21 @@ fn hold_release_and_delete_say_how_many() {
 }
 
 #[test]
+fn what_operators_do_is_logged_with_who_what_and_how_many() {
+    let place = Place::new();
+    let (mut engine, _) = with_three(&place);
+    ask(&engine, &["queue", "hold", "--sender", "@src.test", "--limit", "2"], 0);
+    ask(&engine, &["flush", "nowhere.test"], 1);
+    for words in [
+        "operator uid=",
+        ": hold --sender @src.test --limit 2: 2 messages",
+        ": flush nowhere.test: 0 messages",
+    ] {
+        engine.wait_for_line(words, |line| line.contains(words)).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+#[test]
 fn a_changing_command_needs_a_selector() {
     let place = Place::new();
     let engine = start(&place.setup());

@@ -149,6 +149,30 @@ fn success_is_reported_where_it_was_asked_for() {
     assert_eq!(seen.types[2], "text/rfc822-headers");
 }
 
+/// What is in a mailbox is delivered; what a next hop took is relayed (RFC 3464 2.3.3).
+#[test]
+fn a_mailbox_is_the_end_of_the_way() {
+    let place = Place::new();
+    let folder = place.folder.path().join("mail");
+    std::fs::create_dir_all(folder.join("others")).expect("a folder");
+    let map = format!("[{{match = \"home.test\", to = \"maildir:{}/${{user}}\"}}]", folder.display());
+    let setup = place.setup().with("route.map", &map).with("transport.maildir.maildir_create", "true");
+    let mut engine = start(&setup);
+    let commands = [
+        "MAIL FROM:<s@src.test>",
+        "RCPT TO:<a@home.test> NOTIFY=SUCCESS",
+        "RCPT TO:<b@far.test> NOTIFY=SUCCESS",
+    ];
+    send(&engine, &commands, CONTENT);
+    let seen = seen(&wait_for_reports(&place, &engine, 1)[0]);
+    assert_eq!(seen.values("Final-Recipient"), ["rfc822;a@home.test", "rfc822;b@far.test"]);
+    assert_eq!(seen.values("Action"), ["delivered", "relayed"]);
+    assert_eq!(seen.values("Remote-MTA"), ["dns; [127.0.0.1]"]);
+    assert!(seen.texts[0].contains("<a@home.test>: delivered. "), "{}", seen.texts[0]);
+    let line = |line: &str| line.contains("to=<a@home.test>, relay=maildir,");
+    engine.wait_for_line("name the agent", line).unwrap_or_else(|error| panic!("{error}"));
+}
+
 #[test]
 fn a_delay_is_reported_once_and_so_is_its_end() {
     let place = Place::new();

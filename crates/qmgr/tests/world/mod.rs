@@ -48,6 +48,8 @@ pub(crate) struct World {
     pub(crate) answers: BTreeMap<String, Vec<Answer>>,
     pub(crate) reports: Vec<(Time, String, ReportKind, Vec<u32>)>,
     pub(crate) refuse_reports: bool,
+    /// Takes the mail of all sites.
+    pub(crate) relayhost: Option<Arc<str>>,
     /// Deliveries wait until the test answers them.
     pub(crate) by_hand: bool,
     pub(crate) most_recipients: u64,
@@ -84,6 +86,7 @@ impl World {
             answers: BTreeMap::new(),
             reports: Vec::new(),
             refuse_reports: false,
+            relayhost: None,
             by_hand: false,
             most_recipients: 0,
             read_in_pieces: false,
@@ -189,7 +192,8 @@ impl World {
         self.read_in_pieces |= next.is_some();
         let pending = |position: u32| {
             let (address, site, transport) = mail.recipients[position as usize].clone();
-            let route = Route { transport, nexthop: site.clone() };
+            let nexthop = self.relayhost.clone().unwrap_or_else(|| site.clone());
+            let route = Route { transport, nexthop };
             let recorded = mail.recorded.contains(&position);
             Pending { position, address, site, route, recorded, notify_success: false }
         };
