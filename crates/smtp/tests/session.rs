@@ -319,7 +319,7 @@ fn a_body_that_fails_here_is_still_read_to_its_end() {
 
 #[test]
 fn a_message_without_end_ends_the_session() {
-    let settings = Settings { message_size_limit: 1000, ..Settings::default() };
+    let settings = Settings { message_size_limit: 1000, endless_bytes_min: 1 << 20, ..Settings::default() };
     let hello = b"HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<u@dst.test>\r\n".as_slice();
     let content = [b"DATA\r\n".to_vec(), vec![b'x'; 1 << 20], vec![b'y'; 3000]].concat();
     for (input, code) in [

@@ -3,10 +3,6 @@
 use crate::data::ContentLimits;
 use crate::extension::Extensions;
 
-/// Content that is over the size limit is read for at least so long, so that a client that is a little
-/// wrong hears its 552.
-const ENDLESS_BYTES_MIN: u64 = 1 << 20;
-
 /// Shared by all sessions of a listener. The names are those of postconf(5) without `smtpd_`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -16,6 +12,10 @@ pub struct Settings {
     pub lmtp: bool,
     /// Most bytes of content; 0 means no limit.
     pub message_size_limit: u64,
+    /// Content over the limit is read and dropped until it is twice as long, and for at least so many bytes;
+    /// then the session ends. Most clients look for an answer only when they have sent everything, so that
+    /// whoever is cut off earlier never hears its 552.
+    pub endless_bytes_min: u64,
     /// Most recipients of one message.
     pub recipient_limit: usize,
     /// So many recipients over the limit are refused without counting as errors.
@@ -41,6 +41,7 @@ impl Default for Settings {
             hostname: "localhost".into(),
             lmtp: false,
             message_size_limit: 50 << 20,
+            endless_bytes_min: 256 << 20,
             recipient_limit: 1000,
             recipient_overshoot_limit: 1000,
             hopcount_limit: 50,
@@ -73,7 +74,7 @@ impl Settings {
     pub(super) fn endless_bytes(&self) -> u64 {
         match self.message_size_limit {
             0 => u64::MAX,
-            limit => limit.saturating_mul(2).saturating_add(ENDLESS_BYTES_MIN),
+            limit => limit.saturating_mul(2).max(self.endless_bytes_min),
         }
     }
 
