@@ -164,10 +164,9 @@ impl Selector {
         Selector { ids: ids.into_iter().map(Into::into).collect(), ..Selector::default() }
     }
 
-    /// Whether nothing was said about which messages; a limit alone says nothing.
+    /// Whether nothing was said about which messages.
     pub fn is_empty(&self) -> bool {
-        let unlimited = Selector { limit: None, ..self.clone() };
-        unlimited == Selector::default()
+        *self == Selector::default()
     }
 
     /// Refuses an empty selector, for commands that change mail.
@@ -347,7 +346,8 @@ mod tests {
         assert_eq!(Selector::default().require_some(), Err(SelectorError::Empty));
         assert_eq!(
             Selector { limit: Some(3), ..Selector::default() }.require_some(),
-            Err(SelectorError::Empty)
+            Ok(()),
+            "the oldest three"
         );
         assert_eq!(Selector::everything().require_some(), Ok(()));
         assert_eq!(Selector { sender: Some(String::new()), ..Selector::default() }.require_some(), Ok(()));

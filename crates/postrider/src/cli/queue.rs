@@ -7,7 +7,7 @@ use control::{Action, Client, Item, Request, Selector};
 use super::args::{ChangeArgs, SelectorArgs};
 use super::failure::{Failure, exit};
 use super::output::Output;
-use super::session::{self, in_pieces};
+use super::session::{self, in_pieces, left_of};
 use crate::config::Sources;
 use crate::format;
 
@@ -24,7 +24,7 @@ pub(crate) fn list(arguments: SelectorArgs, json: bool, sources: &Sources) -> Re
     let heading = output.is_terminal() && !json;
     let (mut messages, mut bytes) = (0u64, 0u64);
     for piece in in_pieces(selector) {
-        for item in engine.ask(&Request::List { selector: piece })? {
+        for item in engine.ask(&Request::List { selector: left_of(piece, messages) })? {
             let Item::Message(message) = item? else { continue };
             if heading && messages == 0 {
                 output.line(format::LISTING_HEADING)?;
@@ -51,7 +51,7 @@ pub(crate) fn count(arguments: SelectorArgs, sources: &Sources) -> Result<u8, Fa
     let mut count = 0;
     for piece in in_pieces(selector) {
         // As a change that is not made: nothing but the number comes back.
-        let selector = Selector { all: piece.all || piece.is_empty(), ..piece };
+        let selector = left_of(Selector { all: piece.all || piece.is_empty(), ..piece }, count);
         count += engine.ask(&Request::Change { action: Action::Flush, selector, dry_run: true })?.finish()?;
     }
     let mut output = Output::open();
@@ -68,7 +68,7 @@ pub(crate) fn dump(arguments: SelectorArgs, sources: &Sources) -> Result<u8, Fai
     let mut output = Output::open();
     let mut messages = 0u64;
     for piece in in_pieces(selector) {
-        for item in engine.ask(&Request::Dump { selector: piece })? {
+        for item in engine.ask(&Request::Dump { selector: left_of(piece, messages) })? {
             let line = match item? {
                 Item::Message(message) => {
                     messages += 1;
@@ -132,7 +132,8 @@ pub(crate) fn send(
     dry_run: bool,
 ) -> Result<u64, Failure> {
     let mut count = 0;
-    for selector in in_pieces(selector) {
+    for piece in in_pieces(selector) {
+        let selector = left_of(piece, count);
         count += engine.ask(&Request::Change { action, selector, dry_run })?.finish()?;
     }
     Ok(count)

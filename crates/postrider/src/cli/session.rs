@@ -87,13 +87,22 @@ pub(crate) fn ids_of_standard_input() -> Result<Vec<String>, Failure> {
     Ok(ids)
 }
 
-/// The same selection in requests of bearable size.
-pub(crate) fn in_pieces(selector: Selector) -> Vec<Selector> {
+/// The same selection in requests of bearable size, each id in one of them only. Whoever sends several takes
+/// [`left_of`] the limit with each.
+pub(crate) fn in_pieces(mut selector: Selector) -> Vec<Selector> {
     if selector.ids.len() <= IDS_PER_REQUEST_MAX {
         return vec![selector];
     }
-    let pieces = selector.ids.chunks(IDS_PER_REQUEST_MAX);
+    let mut ids = std::mem::take(&mut selector.ids);
+    ids.sort_unstable();
+    ids.dedup();
+    let pieces = ids.chunks(IDS_PER_REQUEST_MAX);
     pieces.map(|ids| Selector { ids: ids.to_vec(), ..selector.clone() }).collect()
+}
+
+/// The selection with what is left of its limit when so many messages were taken already.
+pub(crate) fn left_of(selector: Selector, taken: u64) -> Selector {
+    Selector { limit: selector.limit.map(|limit| limit.saturating_sub(taken)), ..selector }
 }
 
 #[cfg(test)]
@@ -119,8 +128,11 @@ mod tests {
     #[test]
     fn many_ids_go_in_several_requests() {
         let ids = (0..IDS_PER_REQUEST_MAX + 1).map(|n| n.to_string());
-        let pieces = in_pieces(Selector::of_ids(ids));
+        let pieces = in_pieces(Selector::of_ids(ids.clone().chain(ids)));
         assert_eq!(pieces.iter().map(|piece| piece.ids.len()).collect::<Vec<_>>(), [IDS_PER_REQUEST_MAX, 1]);
+        let limited = Selector { limit: Some(5), ..Selector::default() };
+        assert_eq!(left_of(limited.clone(), 3).limit, Some(2), "the limit is one for all requests");
+        assert_eq!(left_of(limited, 9).limit, Some(0));
         assert_eq!(in_pieces(Selector::everything()).len(), 1);
     }
 }
