@@ -36,6 +36,6 @@ impl Gate {
             }
         };
         *last = Some(answer);
-        answer.accepting && answer.free.is_none_or(|free| free > bytes)
+        answer.accepting && answer.free.is_none_or(|free| free >= bytes)
     }
 }

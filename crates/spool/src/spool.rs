@@ -287,15 +287,17 @@ impl Spool {
     /// How the spool is. Asks the file system for its free room and nothing else of the disk.
     pub fn health(&self) -> Health {
         let shared = &self.shared;
-        let refusal = shared.refusal();
+        let free_bytes = shared.disk.free_bytes().ok();
+        let refusal = shared.refusal().map(|reason| reason.to_string());
+        let reason = refusal.or_else(|| too_little_room(free_bytes, shared.options.free_min));
         let counters = &shared.counters;
         let index = lock(&shared.index);
         let (messages, segments, live_bytes) = (index.len(), index.segments.len(), index.live_bytes);
         drop(index);
         Health {
-            accepting: refusal.is_none(),
-            reason: refusal.map(|reason| reason.to_string()),
-            free_bytes: shared.disk.free_bytes().ok(),
+            accepting: reason.is_none(),
+            reason,
+            free_bytes,
             messages: messages as u64,
             segments: segments as u64,
             spares: shared.spares.len() as u64,
@@ -355,4 +357,16 @@ pub fn verify_offline(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<VerifyReport, OpenError> {
     crate::verify::offline(disk, progress)
+}
+
+/// Why no mail is to be taken while so little is free, although the spare segments would hold some more: what
+/// is there has to last for the state of the mail that was taken.
+fn too_little_room(free_bytes: Option<u64>, free_min: u64) -> Option<String> {
+    let free = free_bytes.filter(|free| *free <= free_min)?;
+    Some(format!(
+        "{}: {} MiB are free, spool.free_min is {} MiB",
+        AcceptError::DiskFull,
+        free >> 20,
+        free_min >> 20
+    ))
 }

@@ -14,8 +14,8 @@ use tracing::{error, info};
 use super::notices::{self, Rarely};
 use super::reports::Reports;
 
-/// How often the spool is asked: seldom enough not to wake an idle machine for nothing.
-const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// How often the spool is asked: soon enough to be read by whoever wonders, seldom enough to cost nothing.
+const ASKED_EVERY: Duration = Duration::from_secs(2);
 /// How often a lasting trouble is repeated.
 const REMINDED_EVERY: Duration = Duration::from_secs(300);
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use testkit::engine::{Engine, Setup, runs_as_root};
 use testkit::plain::{Client, ClientError, PlainReply};
 
-use crate::place::{Place, start, wait_until_empty};
+use crate::place::{Place, ask, start, wait_until_empty};
 
 /// The size of the file system; enough for a few segments.
 const ROOM: &str = "size=24m";
@@ -72,11 +72,15 @@ fn refusal(error: ClientError, engine: &Engine) -> PlainReply {
 #[test]
 fn below_the_reserve_of_free_space_mail_is_refused() {
     let place = Place::new();
-    let engine = start(&place.setup().with("spool.free_min", "\"1000000GiB\""));
+    let mut engine = start(&place.setup().with("spool.free_min", "\"1000000GiB\""));
     let mut client = Client::greet(engine.smtp()).expect("a greeting");
     let error = client.send("s@src.test", &["a@x.test"], b"Subject: x\r\n\r\n").expect_err("no room");
     let reply = refusal(error, &engine);
     assert!(reply.code == 452 && reply.lines[0].starts_with("4.3.1"), "{reply}");
+    // Clients were refused once while the log was silent and the status said that all was well.
+    let loud = |line: &str| line.contains("error: the spool takes no new mail: the spool's disk is full");
+    engine.wait_for_line("say loudly that it takes no mail", loud).unwrap_or_else(|error| panic!("{error}"));
+    assert!(ask(&engine, &["status"], 0).contains("accepting: no: the spool's disk is full"));
 }
 
 #[test]
