@@ -21,7 +21,7 @@ pub struct Config {
     pub message_size_limit: u64,
     /// Recipients of one message.
     pub recipient_limit: usize,
-    /// `Received:` lines at which a message is taken to loop.
+    /// Most `Received:` lines of a message; one with more is taken to loop.
     pub hopcount_limit: u32,
     /// Connections at a time.
     pub connection_limit: usize,

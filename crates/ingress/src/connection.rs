@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mail::Address;
 use smtp::command::Verb;
 use smtp::server::{Event, Refusal, Session, Settings};
 use tokio::net::TcpStream;
@@ -385,15 +386,19 @@ impl Connection {
             debug!("improper command {verb} from {}: {text}", self.client_name());
             return;
         }
-        let mut line = format!("NOQUEUE: reject: {verb} from {}: {text};", self.client_name());
-        if let Some(sender) = &refusal.sender {
-            line.push_str(&format!(" from=<{sender}>"));
+        let (client, helo, proto) = (self.client_name(), self.session.helo(), self.session.protocol().word());
+        let (from, to) = (refusal.sender.as_deref(), refusal.recipient.as_ref().map(Address::as_str));
+        let mut line = format!("NOQUEUE: reject: {verb} from {client}: {text};");
+        if let Some(from) = from {
+            line.push_str(&format!(" from=<{from}>"));
         }
-        if let Some(recipient) = &refusal.recipient {
-            line.push_str(&format!(" to=<{recipient}>"));
+        if let Some(to) = to {
+            line.push_str(&format!(" to=<{to}>"));
         }
-        let helo = self.session.helo();
-        info!("{line} proto={} helo=<{helo}>", self.session.protocol().word());
+        info!(
+            target: "ingress::mail", event = "reject", verb, client, from, to, proto, helo, reason = text,
+            "{line} proto={proto} helo=<{helo}>"
+        );
     }
 
     fn client_name(&self) -> String {

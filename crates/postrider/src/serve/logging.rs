@@ -72,7 +72,7 @@ where
         event.record(&mut message);
         out.write_str(&message.text)?;
         // The mail log's message already says everything; elsewhere the values follow the words.
-        if metadata.target() != "mail" {
+        if metadata.target() != "mail" && !metadata.target().ends_with("::mail") {
             out.write_str(&message.values)?;
         }
         writeln!(out)

@@ -52,12 +52,13 @@ pub(crate) fn recipient(line: &RecipientLine<'_>) {
     let original =
         line.original.map_or_else(String::new, |address| format!(" orig_to=<{}>,", printable(address)));
     let uses = if line.uses > 1 { format!(" conn_use={},", line.uses) } else { String::new() };
+    let conn_use = (line.uses > 1).then_some(line.uses);
     let (delay, delays) = (Seconds(line.delay), line.delays.to_string());
     let status: EnhancedStatus = outcome.status;
     let text = printable(&outcome.text);
     info!(
-        target: "mail", event = "recipient", %id, to, relay, %delay, delays, dsn = %status,
-        status = word, reason = &*text,
+        target: "mail", event = "recipient", %id, to, orig_to = line.original, relay, conn_use, %delay,
+        delays, dsn = %status, status = word, reason = &*text,
         "{id}: to=<{to}>,{original} relay={relay},{uses} delay={delay}, delays={delays}, \
          dsn={status}, status={word} ({text})"
     );
