@@ -4,7 +4,7 @@ use super::args::ConfigCommand;
 use super::failure::{Failure, exit};
 use super::output::Output;
 use crate::config::{self, Sources};
-use crate::serve::ReportSettings;
+use crate::serve;
 
 /// Runs it.
 pub(crate) fn run(command: &ConfigCommand, sources: &Sources) -> Result<u8, Failure> {
@@ -15,8 +15,7 @@ pub(crate) fn run(command: &ConfigCommand, sources: &Sources) -> Result<u8, Fail
             if let Some(table) = &loaded.settings.route.map_file {
                 config::read_table(table, &loaded.settings.transports)?;
             }
-            ReportSettings::read(&loaded.settings)
-                .map_err(|text| Failure::Told { code: exit::CONFIG, text })?;
+            serve::check_files(&loaded.settings)?;
             let file = loaded.file.map_or_else(|| "no file".to_owned(), |path| path.display().to_string());
             output.line(&format!("the configuration is good ({file})"))?;
         }

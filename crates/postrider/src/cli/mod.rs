@@ -117,6 +117,7 @@ fn dispatch(parsed: Parsed) -> Result<u8, Failure> {
 
 fn serve(sources: &Sources) -> Result<u8, Failure> {
     let loaded = sources.load()?;
+    crate::serve::check_files(&loaded.settings)?;
     Ok(crate::serve::run(loaded, sources.clone()))
 }
 

@@ -10,7 +10,7 @@ use delivery::{Deadlines, Folder, Kind as TransportKind, NextHop, Reuse, TlsLeve
 use ingress::Networks;
 use mail::{DomainList, parse_duration, parse_size, site_of_domain};
 
-use super::layer::{DEFAULT_ORIGIN, Values};
+use super::layer::{DEFAULT_ORIGIN, Values, problem_at};
 use super::problem::{Problem, Problems, nearest};
 use super::schema::{Kind, Place, TRANSPORT};
 use super::settings::{
@@ -108,13 +108,20 @@ impl<'v> Builder<'v> {
         parse_duration(&self.text(section, name), bare).expect("durations were checked when read")
     }
 
+    /// A duration that bounds a wait; none would end every wait before it began.
+    fn deadline(&mut self, section: &str, name: &str) -> Duration {
+        let deadline = self.duration(section, name);
+        if deadline.is_zero() {
+            let text =
+                format!("\"{}\" leaves no time at all: a longer one is needed", self.text(section, name));
+            self.problem(section, name, text);
+        }
+        deadline
+    }
+
     /// Notes a problem where the value was written.
     fn problem(&mut self, section: &str, name: &str, text: impl std::fmt::Display) {
-        let place = Place::new(section, name);
-        let origin = self.values.get(&place).map_or(DEFAULT_ORIGIN, |effective| effective.origin.as_str());
-        let named = origin.starts_with("-o ") || origin.starts_with("environment ");
-        let text = if named { text.to_string() } else { format!("{place}: {text}") };
-        self.problems.push(Problem::new(origin, text));
+        self.problems.push(problem_at(self.values, &Place::new(section, name), text));
     }
 
     fn spool(&mut self) -> Spool {
@@ -158,8 +165,8 @@ impl<'v> Builder<'v> {
             client_connection_limit: self.count(section, "client_connection_limit"),
             error_limit: self.count(section, "error_limit"),
             junk_command_limit: self.count(section, "junk_command_limit"),
-            command_timeout: self.duration(section, "command_timeout"),
-            session_timeout: self.duration(section, "session_timeout"),
+            command_timeout: self.deadline(section, "command_timeout"),
+            session_timeout: self.deadline(section, "session_timeout"),
             policy,
             ..ingress::Config::default()
         };
@@ -170,7 +177,10 @@ impl<'v> Builder<'v> {
         let mut addresses = Vec::new();
         for word in self.words(section, "listen") {
             let local = word.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-            match local.as_deref().unwrap_or(&word).parse() {
+            match local.as_deref().unwrap_or(&word).parse::<SocketAddr>() {
+                Ok(address) if address.port() != 0 && addresses.contains(&address) => {
+                    self.problem(section, "listen", format!("{address} stands there twice"));
+                }
                 Ok(address) => addresses.push(address),
                 Err(_) => {
                     let text = format!(
@@ -275,12 +285,15 @@ impl<'v> Builder<'v> {
 
     /// A list of domains in which `$relay_domains` and `$local_domains` stand for those lists.
     fn domains(&mut self, section: &str, name: &str) -> DomainList {
+        let parents = self.flag("route", "parent_domain_matches_subdomains");
+        // What is wrong with the other list is told where that one is read.
+        let good = |word: &String| DomainList::parse(&[word], parents).is_ok();
         let mut expanded = Vec::new();
         for word in self.words(section, name) {
             match word.strip_prefix('$') {
                 None => expanded.push(word),
                 Some(list @ ("relay_domains" | "local_domains")) if list != name => {
-                    expanded.extend(self.words("route", list));
+                    expanded.extend(self.words("route", list).into_iter().filter(good));
                 }
                 Some(_) => {
                     let text =
@@ -291,7 +304,6 @@ impl<'v> Builder<'v> {
         }
         // A list that names the other one in turn is left unexpanded by the second step.
         expanded.retain(|word| !word.starts_with('$'));
-        let parents = self.flag("route", "parent_domain_matches_subdomains");
         DomainList::parse(&expanded, parents).unwrap_or_else(|error| {
             self.problem(section, name, error);
             DomainList::default()
@@ -326,7 +338,7 @@ impl<'v> Builder<'v> {
             },
             mx_address_limit: self.count(section, "mx_address_limit"),
             mx_session_limit: self.count(section, "mx_session_limit"),
-            time_limit: self.duration(section, "time_limit"),
+            time_limit: self.deadline(section, "time_limit"),
             recipient_delimiter: self.text("qmgr", "recipient_delimiter"),
             maildir_create: self.flag(section, "maildir_create"),
             program: self.program(section, &kind),
@@ -334,20 +346,20 @@ impl<'v> Builder<'v> {
         }
     }
 
-    fn deadlines(&self, section: &str) -> Deadlines {
+    fn deadlines(&mut self, section: &str) -> Deadlines {
         Deadlines {
-            lookup: self.duration(section, "lookup_timeout"),
-            connect: self.duration(section, "connect_timeout"),
-            hello: self.duration(section, "helo_timeout"),
-            start_tls: self.duration(section, "starttls_timeout"),
-            mail: self.duration(section, "mail_timeout"),
-            rcpt: self.duration(section, "rcpt_timeout"),
-            data_init: self.duration(section, "data_init_timeout"),
-            data_xfer: self.duration(section, "data_xfer_timeout"),
-            data_done: self.duration(section, "data_done_timeout"),
-            rset: self.duration(section, "rset_timeout"),
-            quit: self.duration(section, "quit_timeout"),
-            delivery: self.duration(section, "delivery_timeout"),
+            lookup: self.deadline(section, "lookup_timeout"),
+            connect: self.deadline(section, "connect_timeout"),
+            hello: self.deadline(section, "helo_timeout"),
+            start_tls: self.deadline(section, "starttls_timeout"),
+            mail: self.deadline(section, "mail_timeout"),
+            rcpt: self.deadline(section, "rcpt_timeout"),
+            data_init: self.deadline(section, "data_init_timeout"),
+            data_xfer: self.deadline(section, "data_xfer_timeout"),
+            data_done: self.deadline(section, "data_done_timeout"),
+            rset: self.deadline(section, "rset_timeout"),
+            quit: self.deadline(section, "quit_timeout"),
+            delivery: self.deadline(section, "delivery_timeout"),
         }
     }
 
@@ -577,6 +589,10 @@ mod tests {
             (&["smtp.tls_certificate=/x.pem"], "set tls_key too"),
             (&["smtp.tls_key=/x.pem"], "set tls_certificate too"),
             (&["lmtp.listen=127.0.0.1:2525"], "is taken by smtp.listen"),
+            (&["smtp.listen=127.0.0.1:26,127.0.0.1:26"], "127.0.0.1:26 stands there twice"),
+            (&["smtp.command_timeout=0"], "-o smtp.command_timeout: \"0\" leaves no time at all"),
+            (&["transport.smtp.rcpt_timeout=0s"], "-o transport.smtp.rcpt_timeout: \"0s\" leaves no time"),
+            (&["route.relay_domains=-.test"], "-o route.relay_domains: \"-.test\" is not a domain"),
             (&["smtp.listen=2525"], "is no address with a port"),
             (&["smtp.relay_from=10.1.1.1/8"], "is not a network"),
             (&["transport.x.tls=none"], "[transport.x] needs a kind"),

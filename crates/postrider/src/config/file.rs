@@ -142,6 +142,16 @@ mod tests {
             ("[smtp]\nlsiten = []\n", "p.toml:2:1: unknown key `lsiten` in [smtp]: did you mean `listen`?"),
             ("[stmp]\n", "p.toml:1:2: unknown section [stmp]: did you mean [smtp]?"),
             (
+                "[x]\n",
+                "p.toml:1:2: unknown section [x]: known are spool, smtp, lmtp, route, transport, qmgr, bounce, \
+                 flush, control, log",
+            ),
+            (
+                "smtp = \"[::1]:25\"\n",
+                "p.toml:1:1: unknown key `smtp` above all sections: it is a section, whose keys stand below \
+                 [smtp]",
+            ),
+            (
                 "[smtp]\n  message_size_limit = \"50mb\"",
                 "p.toml:2:24: smtp.message_size_limit: bad value \"50mb\": unknown unit \"mb\": \
                  use one of B, KB, MB, GB, TB, KiB, MiB, GiB, TiB",

@@ -75,7 +75,7 @@ macro_rules! front_end {
                 "hopcount_limit",
                 Kind::Count(1, 1000),
                 "50",
-                "Received: lines at which a message is taken to loop",
+                "most Received: lines of a message; one with more is taken to loop",
             ),
             live(
                 $section,

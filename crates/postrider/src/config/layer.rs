@@ -122,6 +122,13 @@ pub(crate) const BUILT_IN_TRANSPORTS: [(&str, &str); 7] = [
     ("retry", "retry"),
 ];
 
+/// A problem of the value at a place, told where it was written.
+pub(crate) fn problem_at(values: &Values, place: &Place, text: impl std::fmt::Display) -> Problem {
+    let origin = values.get(place).map_or(DEFAULT_ORIGIN, |effective| effective.origin.as_str());
+    let named = origin.starts_with("-o ") || origin.starts_with("environment ");
+    Problem::new(origin, if named { text.to_string() } else { format!("{place}: {text}") })
+}
+
 /// The key at a place, or one line that says why there is none.
 pub(crate) fn known_key(place: &Place) -> Result<&'static Key, String> {
     if let Some(transport) = place.transport() {
@@ -135,7 +142,7 @@ pub(crate) fn known_key(place: &Place) -> Result<&'static Key, String> {
     }
     let kind = place.kind_of_section();
     if !SECTIONS.contains(&kind) {
-        let hint = nearest(kind, SECTIONS.iter().copied()).map_or_else(
+        let hint = nearest(kind, SECTIONS[1..].iter().copied()).map_or_else(
             || format!("known are {}", SECTIONS[1..].join(", ")),
             |near| format!("did you mean [{near}]?"),
         );
@@ -149,6 +156,9 @@ fn unknown(place: &Place, kind: &str) -> String {
         if kind.is_empty() { "above all sections".to_owned() } else { format!("in [{}]", place.section) };
     let name = &place.name;
     let start = format!("unknown key `{name}` {whereabouts}");
+    if kind.is_empty() && SECTIONS[1..].contains(&name.as_str()) {
+        return format!("{start}: it is a section, whose keys stand below {}", section_title(name));
+    }
     if let Some(advice) = refused::advice(name) {
         return format!("{start}: {advice}");
     }

@@ -18,6 +18,6 @@ mod value;
 
 pub(crate) use load::{Loaded, Sources};
 pub(crate) use print::{defaults, diff, effective, effective_json, page};
-pub(crate) use problem::Problems;
+pub(crate) use problem::{Problem, Problems};
 pub(crate) use route_table::read_table;
 pub(crate) use settings::{Action, FrontEnd, MapRule, Route, Settings, Target, TlsFiles};

@@ -12,8 +12,9 @@ use delivery::TransportConfig;
 use dsn::NotifyClasses;
 use mail::{Address, DomainList};
 
-use super::layer::Values;
-use super::problem::Problems;
+use super::layer::{Values, problem_at};
+use super::problem::{Problem, Problems};
+use super::schema::Place;
 
 /// Everything the program can be told.
 #[derive(Clone, Debug)]
@@ -183,9 +184,14 @@ impl Settings {
         Ok(Settings { values, ..settings })
     }
 
+    /// A problem that shows only when a value is used, told where the value was written.
+    pub(crate) fn problem(&self, place: &str, text: &str) -> Problem {
+        problem_at(&self.values, &Place::parse(place), text)
+    }
+
     /// The value at a place, as written.
     #[cfg(test)]
     pub(crate) fn at(&self, place: &str) -> Option<&super::layer::Effective> {
-        self.values.get(&super::schema::Place::parse(place))
+        self.values.get(&Place::parse(place))
     }
 }

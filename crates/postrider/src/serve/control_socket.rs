@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use super::engine_task::Stop;
 use super::operator::Operator;
 
 /// Clients served at once; more wait in the socket's backlog.
@@ -47,13 +48,13 @@ pub(crate) fn bind(path: &Path, mode: u32) -> io::Result<UnixListener> {
 }
 
 /// Serves clients until told to stop.
-pub(crate) async fn serve(listener: UnixListener, operator: Arc<Operator>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: UnixListener, operator: Arc<Operator>, mut stop: watch::Receiver<Stop>) {
     let places = Arc::new(Semaphore::new(CLIENTS_MAX));
     loop {
         let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stop.wait_for(Option::is_some) => return,
         };
         match accepted {
             Ok((stream, _)) => {

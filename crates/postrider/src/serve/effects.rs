@@ -222,15 +222,15 @@ impl Effects {
     }
 
     /// Gives up what is in flight and says how many deliveries were among it.
-    pub(crate) fn abandon(&mut self) -> usize {
+    pub(crate) fn abandon(&mut self) -> Vec<QueueId> {
         self.work.abandon()
     }
 
     fn deliver(&mut self, delivery: Delivery) {
         let envelope = self.active.get(&delivery.id).map(|active| active.envelope.clone());
-        let number = delivery.number;
+        let about = Undertaking::Delivery { number: delivery.number, id: delivery.id };
         let work = self.deliveries.carry_out(delivery, envelope);
-        self.work.begin(Undertaking::Delivery(number), work);
+        self.work.begin(about, work);
     }
 
     fn report(&mut self, id: QueueId, kind: ReportKind, positions: Vec<u32>) {
@@ -389,7 +389,7 @@ fn load(spool: &Spool, id: QueueId) -> Result<StoredMessage, LoadError> {
 fn failed(engine: &mut Engine, now: Time, about: Undertaking) {
     let reason: Arc<str> = "internal error, see the log".into();
     match about {
-        Undertaking::Delivery(number) => engine.handle_report(now, number, Report::Died(reason)),
+        Undertaking::Delivery { number, .. } => engine.handle_report(now, number, Report::Died(reason)),
         Undertaking::Load(requests) => requests
             .into_iter()
             .for_each(|load| engine.handle_loaded(now, load.id, Err(LoadError::Unreadable(reason.clone())))),

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::effects::Effects;
+use super::open::named;
 use super::work::Happened;
 
 /// Accepted messages that may wait for the engine. When it is full, sessions wait before their `250`:
@@ -63,14 +64,16 @@ impl EngineHandle {
     }
 }
 
+/// Nothing while the engine runs; how long deliveries in flight may take once it is to stop.
+pub(crate) type Stop = Option<Duration>;
+
 /// The task and all that it owns.
 pub(crate) struct EngineTask {
     engine: Engine,
     effects: Effects,
     accepted: mpsc::Receiver<Accepted>,
     questions: mpsc::Receiver<Question>,
-    stop: watch::Receiver<bool>,
-    stop_timeout: Duration,
+    stop: watch::Receiver<Stop>,
 }
 
 impl EngineTask {
@@ -79,11 +82,10 @@ impl EngineTask {
         engine: Engine,
         effects: Effects,
         accepted: mpsc::Receiver<Accepted>,
-        stop: watch::Receiver<bool>,
-        stop_timeout: Duration,
+        stop: watch::Receiver<Stop>,
     ) -> (EngineTask, EngineHandle) {
         let (sender, questions) = mpsc::channel(QUESTIONS_WAITING_MAX);
-        let task = EngineTask { engine, effects, accepted, questions, stop, stop_timeout };
+        let task = EngineTask { engine, effects, accepted, questions, stop };
         (task, EngineHandle { questions: sender })
     }
 
@@ -108,17 +110,16 @@ impl EngineTask {
                 }
                 Some(question) = self.questions.recv() => question(&mut self.engine, now()),
                 () = &mut timer, if wanted.is_some() => self.engine.handle_timeout(now()),
-                () = told_to_stop(&mut self.stop) => break,
+                grace = told_to_stop(&mut self.stop) => return self.wind_down(grace).await,
             }
         }
-        self.wind_down().await
     }
 
     /// Starts nothing new; waits for what is in flight, and for messages that were acknowledged while
     /// the listeners closed.
-    async fn wind_down(mut self) -> Engine {
+    async fn wind_down(mut self, grace: Duration) -> Engine {
         self.engine.pause_deliveries(now());
-        let deadline = Instant::now() + self.stop_timeout;
+        let deadline = Instant::now() + grace;
         info!("stopping: {} deliveries in flight", self.engine.counts().delivering);
         while self.effects.is_busy() {
             self.effects.carry_out(&mut self.engine, now());
@@ -127,7 +128,11 @@ impl EngineTask {
                 Some(question) = self.questions.recv() => question(&mut self.engine, now()),
                 () = sleep_until(deadline) => {
                     let left = self.effects.abandon();
-                    warn!("stopped before {left} deliveries ended: their recipients may get a second copy");
+                    warn!(
+                        "stopped before {} deliveries ended; recipients may get a second copy: {}",
+                        left.len(),
+                        named(&left)
+                    );
                     break;
                 }
             }
@@ -146,7 +151,8 @@ impl EngineTask {
     }
 }
 
-/// Whoever could tell being gone counts as being told.
-async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits for the word to stop, and says how long that may take. Whoever could tell being gone counts as being
+/// told, to stop at once.
+async fn told_to_stop(stop: &mut watch::Receiver<Stop>) -> Duration {
+    stop.wait_for(Option::is_some).await.ok().and_then(|stop| *stop).unwrap_or_default()
 }

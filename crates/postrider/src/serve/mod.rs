@@ -34,8 +34,16 @@ mod show;
 mod why;
 mod work;
 
-pub(crate) use reports::ReportSettings;
+use crate::config::{Problems, Settings};
 pub(crate) use run::run;
+
+/// Reads the files that the configuration names and that a start cannot do without, and tells what is wrong
+/// with them. Blocks on the disk.
+pub(crate) fn check_files(settings: &Settings) -> Result<(), Problems> {
+    certificates::server_configs(settings)?;
+    reports::ReportSettings::read(settings)?;
+    Ok(())
+}
 
 /// Program and version, as peers and operators are told.
 pub(crate) const PROGRAM: &str = concat!("postrider ", env!("CARGO_PKG_VERSION"));

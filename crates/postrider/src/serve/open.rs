@@ -86,14 +86,19 @@ fn name_undecided(undecided: &[QueueId]) {
     if undecided.is_empty() {
         return;
     }
-    let names: Vec<String> = undecided.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    let more = undecided.len().saturating_sub(NAMED_MAX);
-    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
     warn!(
-        "{} messages may have been in delivery at the end; recipients may get a second copy: {}{rest}",
+        "{} messages may have been in delivery at the end; recipients may get a second copy: {}",
         undecided.len(),
-        names.join(" ")
+        named(undecided)
     );
+}
+
+/// Queue ids for one line of the log.
+pub(crate) fn named(ids: &[QueueId]) -> String {
+    let names: Vec<String> = ids.iter().take(NAMED_MAX).map(ToString::to_string).collect();
+    let more = ids.len().saturating_sub(NAMED_MAX);
+    let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(" ") + &rest
 }
 
 fn show(progress: Progress) {

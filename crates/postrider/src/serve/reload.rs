@@ -64,9 +64,9 @@ impl Reload {
 
     fn read(&self) -> Result<Prepared, String> {
         let settings = self.sources.load().map_err(|problems| one_line(&problems))?.settings;
-        let front_ends = [front_end(&settings.smtp, &self.routes)?, front_end(&settings.lmtp, &self.routes)?];
+        let front_ends = front_ends(&settings, &self.routes).map_err(|problems| one_line(&problems))?;
         let routing = Routes::prepare(&settings).map_err(|problems| one_line(&problems))?;
-        let reports = ReportSettings::read(&settings)?;
+        let reports = ReportSettings::read(&settings).map_err(|problem| problem.to_string())?;
         Ok(Prepared { settings, front_ends, routing, reports })
     }
 }
@@ -76,14 +76,20 @@ pub(crate) fn one_line(problems: &Problems) -> String {
     problems.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// The configuration of a front-end with its certificate read. The rules that hold mail are those in force
-/// when the mail comes.
-pub(crate) fn front_end(settings: &FrontEnd, routes: &Arc<Routes>) -> Result<ingress::Config, String> {
-    let tls = settings.tls.as_ref().map(certificates::server_config).transpose()?;
-    let mut config = ingress::Config { tls, ..settings.config.clone() };
-    let routes = routes.clone();
-    config.policy.hold = Hold::when(move |envelope| routes.hold(envelope));
-    Ok(config)
+/// The configurations of the SMTP and the LMTP front-end with their certificates read. The rules that hold
+/// mail are those in force when the mail comes.
+pub(crate) fn front_ends(
+    settings: &Settings,
+    routes: &Arc<Routes>,
+) -> Result<[ingress::Config; 2], Problems> {
+    let [smtp, lmtp] = certificates::server_configs(settings)?;
+    let config = |front_end: &FrontEnd, tls| {
+        let mut config = ingress::Config { tls, ..front_end.config.clone() };
+        let routes = routes.clone();
+        config.policy.hold = Hold::when(move |envelope| routes.hold(envelope));
+        config
+    };
+    Ok([config(&settings.smtp, smtp), config(&settings.lmtp, lmtp)])
 }
 
 /// The transports by name.

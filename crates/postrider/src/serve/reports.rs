@@ -25,7 +25,7 @@ use tracing::info;
 use super::engine_task::now;
 use super::last_stop::LastStop;
 use super::work::Happened;
-use crate::config::Settings;
+use crate::config::{Problem, Settings};
 
 /// What reports are made with; replaced as a whole by a reload.
 pub(crate) struct ReportSettings {
@@ -38,12 +38,13 @@ pub(crate) struct ReportSettings {
 
 impl ReportSettings {
     /// Reads the texts and says in whose name and to whom reports go. Blocks on the disk.
-    pub(crate) fn read(settings: &Settings) -> Result<ReportSettings, String> {
+    pub(crate) fn read(settings: &Settings) -> Result<ReportSettings, Problem> {
         let (bounce, global) = (&settings.bounce, settings.engine.global());
         let hostname = &settings.smtp.config.hostname;
         let double_bounce_sender = format!("{}@{hostname}", global.double_bounce_sender).parse::<Address>();
-        let double_bounce_sender =
-            double_bounce_sender.map_err(|error| format!("qmgr.double_bounce_sender: {error}"))?;
+        let double_bounce_sender = double_bounce_sender
+            .map_err(|error| settings.problem("qmgr.double_bounce_sender", &error.to_string()))?;
+        let texts = bounce.bounce_template_file.as_deref().map(|file| texts(settings, file)).transpose()?;
         Ok(ReportSettings {
             hostname: hostname.clone(),
             notices: Notices {
@@ -54,7 +55,7 @@ impl ReportSettings {
                 delay_notice_recipient: bounce.delay_notice_recipient.clone(),
                 error_notice_recipient: bounce.error_notice_recipient.clone(),
             },
-            templates: bounce.bounce_template_file.as_deref().map_or(Ok(Templates::default()), texts)?,
+            templates: texts.unwrap_or_default(),
             values: Values {
                 myhostname: hostname.clone(),
                 mydomain: hostname.split_once('.').map_or(hostname.as_str(), |(_, domain)| domain).to_owned(),
@@ -70,10 +71,14 @@ impl ReportSettings {
 }
 
 /// The texts in a file; what is wrong with them is said with file and line.
-fn texts(file: &Path) -> Result<Templates, String> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| format!("bounce.bounce_template_file: {}: {error}", file.display()))?;
-    Templates::parse(&text).map_err(|error| format!("{}:{}: {}", file.display(), error.line, error.problem))
+fn texts(settings: &Settings, file: &Path) -> Result<Templates, Problem> {
+    let name = file.display();
+    let unreadable = |error: io::Error| {
+        settings.problem("bounce.bounce_template_file", &format!("{name} cannot be read: {error}"))
+    };
+    let text = std::fs::read_to_string(file).map_err(unreadable)?;
+    Templates::parse(&text)
+        .map_err(|error| Problem::new(format!("{name}:{}", error.line), error.problem.to_string()))
 }
 
 /// The next hop would have to take 8-bit content and does not (RFC 3463 3.7).

@@ -3,7 +3,7 @@
 //! Promises: nothing is listened on before the spool is open and every message in it is known; a stop
 //! ends in the reverse order, each step within a bound.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,14 @@ use tracing::{error, info, warn};
 use super::deleted::Deleted;
 use super::deliveries::Deliveries;
 use super::effects::Effects;
-use super::engine_task::{ACCEPTED_WAITING_MAX, EngineTask, now};
+use super::engine_task::{ACCEPTED_WAITING_MAX, EngineTask, Stop, now};
 use super::last_stop::LastStop;
 use super::operator::{Facts, Operator};
-use super::reload::{Reload, front_end, transports};
+use super::reload::{Reload, front_ends, one_line, transports};
 use super::reports::{ReportSettings, Reports};
 use super::routes::Routes;
 use super::{control_socket, etrn, flush_logs, health, learned, logging, open};
-use crate::config::{Loaded, Settings, Sources};
+use crate::config::{FrontEnd, Loaded, Settings, Sources};
 
 /// Memory for bodies that are arriving, all sessions together.
 const ARRIVING_BYTES_MAX: usize = 256 << 20;
@@ -74,18 +74,26 @@ async fn serve(settings: Settings, sources: Sources) -> Result<(), Failure> {
     let mut engine = Engine::new(settings.engine.clone(), settings.spool.options.seed);
     engine.handle_learned(now(), learned::read(&directory));
     let options = settings.spool.options.clone();
-    let opened = tokio::task::spawn_blocking({
+    // Taken first: a signal must not end a start that takes long without a word.
+    let mut signals = Signals::take()?;
+    let opening = tokio::task::spawn_blocking({
         let directory = directory.clone();
         move || {
             flush_logs::restore(&directory, &mut engine);
             open::open(&directory, options, &mut engine).map(|opened| (opened, engine))
         }
     });
+    let opened = tokio::select! {
+        opened = opening => opened,
+        () = signals.told_to_stop() => {
+            // Nothing but reading and repairs has happened, and the next start does them again.
+            info!("stopped while the spool was being opened");
+            std::process::exit(0);
+        }
+    };
     let (open::Opened { spool, deleted }, engine) = opened
-        .await
         .map_err(|failure| Failure(70, format!("internal error while opening the spool: {failure}")))?
         .map_err(|error| open_failure(&directory, &error))?;
-    let signals = Signals::take()?;
     let control = control_socket::bind(&settings.control.socket, settings.control.mode).map_err(|error| {
         Failure(74, format!("control socket {}: {error}", settings.control.socket.display()))
     })?;
@@ -110,7 +118,7 @@ async fn serve(settings: Settings, sources: Sources) -> Result<(), Failure> {
 fn open_failure(directory: &Path, error: &OpenError) -> Failure {
     let code = match error {
         OpenError::InUse { .. } => 75,
-        OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 77,
+        OpenError::Io { source, .. } if source.kind() == ErrorKind::PermissionDenied => 77,
         OpenError::Io { .. } => 74,
         OpenError::Options(_) => 78,
         _ => 65,
@@ -125,7 +133,7 @@ struct Running {
     agents: Arc<Agents>,
     reload: Reload,
     engine: JoinHandle<Engine>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     /// What needs no goodbye.
     background: Vec<JoinHandle<()>>,
     flush_logs: flush_logs::Writer,
@@ -147,7 +155,7 @@ fn start(
     let agents = agents(&settings);
     let (accepted, arriving) = mpsc::channel(ACCEPTED_WAITING_MAX);
     let (etrn, etrn_requests) = mpsc::channel(etrn::REQUESTS_WAITING_MAX);
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(None);
 
     let reports = Reports {
         spool: spool.clone(),
@@ -162,14 +170,14 @@ fn start(
     let (logs, watched) = (flush_log_notes, reports.clone());
     let mut effects = Effects::new(spool.clone(), routes.clone(), deliveries, reports, logs, deleted.clone());
     effects.tell_of_damage();
-    let (task, handle) =
-        EngineTask::new(engine, effects, arriving, stopping.clone(), settings.control.stop_timeout);
+    let (task, handle) = EngineTask::new(engine, effects, arriving, stopping.clone());
     let memory = Memory::new(ARRIVING_BYTES_MAX);
     let services =
         Services { spool: spool.clone(), accepted, etrn, memory, clock: now, date: dsn::rfc5322_date };
     let services = Arc::new(services);
-    let smtp = listen(&settings.smtp, &routes, &services)?;
-    let lmtp = listen(&settings.lmtp, &routes, &services)?;
+    let [smtp, lmtp] = front_ends(&settings, &routes).map_err(|problems| Failure(78, one_line(&problems)))?;
+    let smtp = listen(&settings.smtp, smtp, &services)?;
+    let lmtp = listen(&settings.lmtp, lmtp, &services)?;
 
     let facts = Facts {
         started: now(),
@@ -212,11 +220,12 @@ impl Running {
         tokio::spawn(stop_at_once_when_told_again(signals));
         let settings = &self.reload.settings;
         let grace = settings.control.stop_timeout;
-        let cut_off = self.smtp.stop(grace).await + self.lmtp.stop(grace).await;
+        let (smtp, lmtp) = tokio::join!(self.smtp.stop(grace), self.lmtp.stop(grace));
+        let cut_off = smtp + lmtp;
         if cut_off > 0 {
             warn!("{cut_off} sessions were cut off");
         }
-        self.stop.send_replace(true);
+        self.stop.send_replace(Some(grace));
         match self.engine.await {
             Ok(engine) => learned::write(&settings.spool.directory, engine.learned(now())),
             Err(failure) => error!("the engine failed: {failure}"),
@@ -235,7 +244,7 @@ impl Running {
 }
 
 fn report_settings(settings: &Settings) -> Result<Arc<ArcSwap<ReportSettings>>, Failure> {
-    let read = ReportSettings::read(settings).map_err(|text| Failure(78, text))?;
+    let read = ReportSettings::read(settings).map_err(|problem| Failure(78, problem.to_string()))?;
     Ok(Arc::new(ArcSwap::from_pointee(read)))
 }
 
@@ -256,17 +265,21 @@ fn agents(settings: &Settings) -> Arc<Agents> {
 }
 
 fn listen(
-    front_end_settings: &crate::config::FrontEnd,
-    routes: &Arc<Routes>,
+    settings: &FrontEnd,
+    config: ingress::Config,
     services: &Arc<Services>,
 ) -> Result<Ingress, Failure> {
-    let config = front_end(front_end_settings, routes).map_err(|text| Failure(78, text))?;
-    Ingress::start(&front_end_settings.listen, config, services.clone()).map_err(|error| {
-        let code = if error.source.kind() == std::io::ErrorKind::PermissionDenied { 77 } else { 69 };
-        Failure(
-            code,
-            format!("{error}: is another program there? smtp.listen and lmtp.listen say where to listen"),
-        )
+    let section = if config.lmtp { "lmtp" } else { "smtp" };
+    Ingress::start(&settings.listen, config, services.clone()).map_err(|error| {
+        let (code, hint) = match error.source.kind() {
+            ErrorKind::PermissionDenied => {
+                (77, "ports below 1024 are for root, or need CAP_NET_BIND_SERVICE")
+            }
+            ErrorKind::AddrInUse => (69, "stop the program that is there"),
+            ErrorKind::AddrNotAvailable => (69, "this machine has no such address"),
+            _ => (69, "see whether the address is right"),
+        };
+        Failure(code, format!("{error}: {hint}, or change {section}.listen"))
     })
 }
 

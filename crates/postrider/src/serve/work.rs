@@ -44,7 +44,7 @@ pub(crate) struct LoadRequest {
 /// What a piece of work is about, for the case that it never comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Undertaking {
-    Delivery(DeliveryNumber),
+    Delivery { number: DeliveryNumber, id: QueueId },
     Load(Vec<LoadRequest>),
     Report { id: QueueId, kind: ReportKind },
 }
@@ -94,10 +94,16 @@ impl Work {
         Some(self.ended(joined))
     }
 
-    /// Gives up what is in flight and says how many deliveries were among it.
-    pub(crate) fn abandon(&mut self) -> usize {
+    /// Gives up what is in flight and says of which messages deliveries were among it, one for each.
+    pub(crate) fn abandon(&mut self) -> Vec<QueueId> {
         self.tasks.abort_all();
-        self.about.drain().filter(|(_, about)| matches!(about, Undertaking::Delivery(_))).count()
+        let delivered = |(_, about)| match about {
+            Undertaking::Delivery { id, .. } => Some(id),
+            Undertaking::Load(_) | Undertaking::Report { .. } => None,
+        };
+        let mut ids: Vec<QueueId> = self.about.drain().filter_map(delivered).collect();
+        ids.sort_unstable();
+        ids
     }
 
     fn ended(&mut self, joined: Result<(Id, Happened), JoinError>) -> Happened {

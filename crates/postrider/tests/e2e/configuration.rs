@@ -20,6 +20,13 @@ fn mistakes_are_named_with_file_line_and_column() {
         ("[smtp]\nlisten = 25\n", "bad.toml:2:", "listen"),
         ("[smpt]\n", "bad.toml:1:", "smtp"),
         ("preset = \"qmail\"\n", "bad.toml:1:", "postfix"),
+        ("[smtp]\ntls_certificate = \"none.pem\"\ntls_key = \"none.pem\"\n", "bad.toml:2:1", "none.pem"),
+        (
+            "[lmtp]\n\ntls_key = \"bad.toml\"\ntls_certificate = \"bad.toml\"\n",
+            "bad.toml:4:1",
+            "no certificate",
+        ),
+        ("[bounce]\nbounce_template_file = \"none.cf\"\n", "bad.toml:2:1", "none.cf"),
     ];
     for (text, position, word) in cases {
         fs::write(&file, text).expect("a file");
