@@ -78,11 +78,18 @@ fn without_an_engine_the_exit_code_is_69() {
             "postrider: the engine is not running: nobody answers on ./postrider-data/control.sock; ";
         assert!(stderr.starts_with(expected) && stderr.lines().count() == 1, "{stderr}");
     }
-    for (name, arguments) in [("mailq", &[][..]), ("postqueue", &["-f"]), ("postqueue", &["-x"])] {
+    // sendmail and mailq leave these to postqueue.
+    for (name, arguments) in [
+        ("mailq", &[][..]),
+        ("sendmail", &["-bp"]),
+        ("sendmail", &["-q"]),
+        ("postqueue", &["-f"]),
+        ("postqueue", &["-x"]),
+    ] {
         let output = command(directory.path(), name).args(arguments).output().unwrap();
         let (code, _, stderr) = seen(&output);
         assert_eq!(code, 69, "{name} {arguments:?}");
-        assert!(stderr.starts_with(&format!("{name}: fatal: ")), "{stderr}");
+        assert!(stderr.starts_with("postqueue: fatal: "), "{stderr}");
     }
 }
 
@@ -424,6 +431,30 @@ fn postsuper_tells_of_each_message_it_was_given() {
     }
 }
 
+/// A listing that is sent to `postsuper -d -` by mistake.
+#[test]
+fn postsuper_takes_one_id_a_line_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let asked = engine(directory.path(), vec![Item::Changed(ChangedItem { queue_id: ID.to_owned() })], 1);
+    let mut child = command(directory.path(), "postsuper")
+        .args(["-d", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = format!("0D5QJK2B7X1ZD  2345 Tue Nov 14 22:13:20 s@src.test\n{ID}\n4SVLCh0sf8z9HdB\n\n");
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let (code, _, stderr) = seen(&child.wait_with_output().unwrap());
+    let told = [
+        "warning: invalid mail queue id: 0D5QJK2B7X1ZD  2345 Tue Nov 14 22:13:20 s@src.test",
+        "warning: invalid mail queue id: ",
+        "0D5QJK2B7X1ZC: removed",
+        "Deleted: 1 message",
+    ];
+    assert_eq!((code, stderr), (0, told.map(|line| format!("postsuper: {line}\n")).concat()));
+    assert!(asked.join().unwrap().contains(r#""ids":["0D5QJK2B7X1ZC"]"#));
+}
+
 /// Answers a greeting, if there is one.
 fn greet(listener: &UnixListener) {
     let (stream, _) = listener.accept().unwrap();
@@ -452,6 +483,9 @@ fn postcat_has_the_records_of_postcat() {
     assert_eq!(seen(&output), (0, expected.to_owned(), String::new()));
     let output = command(directory.path(), "postcat").args(["-q", "nosuch"]).output().unwrap();
     let told = "postcat: fatal: open queue file nosuch: No such file or directory\n";
+    assert_eq!(seen(&output), (1, String::new(), told.to_owned()));
+    let output = command(directory.path(), "postcat").args(["-q", "no such"]).output().unwrap();
+    let told = "postcat: fatal: bad mail queue ID: no such\n";
     assert_eq!(seen(&output), (1, String::new(), told.to_owned()));
 }
 

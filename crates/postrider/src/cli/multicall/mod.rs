@@ -45,7 +45,7 @@ pub(super) fn run(program: Program, name: &str, arguments: Vec<OsString>) -> u8 
     let arguments = arguments.into_iter().skip(1).map(|argument| argument.to_string_lossy().into_owned());
     let arguments: Vec<String> = arguments.collect();
     let result = match program {
-        Program::Mailq => postqueue::list(),
+        Program::Mailq => sendmail::list(&arguments),
         Program::Postqueue => postqueue::run(&arguments),
         Program::Postsuper => postsuper::run(&arguments),
         Program::Postcat => postcat::run(&arguments),

@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use super::super::failure::{Failure, exit};
 use super::super::output::Output;
 use super::super::session;
-use super::{Word, words};
+use super::{Word, is_foreign_id, words};
 use crate::config::Sources;
 use crate::format;
 
@@ -47,7 +47,10 @@ pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
     let mut output = Output::open();
     for id in &ids {
         let missing = || failed(format!("open queue file {id}: No such file or directory"));
-        let known = session::queue_id(id).map_err(|_| missing())?;
+        let known = session::queue_id(id).map_err(|_| match is_foreign_id(id) {
+            true => missing(),
+            false => failed(format!("bad mail queue ID: {id}")),
+        })?;
         match one(&known, parts, &mut output) {
             Err(Failure::Told { code: exit::NOTHING, .. }) => return Err(missing()),
             result => result?,

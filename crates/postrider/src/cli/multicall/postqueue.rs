@@ -77,7 +77,7 @@ pub(super) fn flush_message(id: &str) -> Result<u8, Failure> {
     let id = match session::queue_id(id) {
         Ok(id) => id,
         Err(_) if is_foreign_id(id) => return Ok(exit::DONE),
-        Err(_) => return Err(invalid("queue ID", id)),
+        Err(_) => return Err(invalid("queue ID - invalid name", id)),
     };
     flush::one(FlushTarget::Message(id), &Sources::default()).map_err(unavailable)?;
     Ok(exit::DONE)
@@ -85,7 +85,7 @@ pub(super) fn flush_message(id: &str) -> Result<u8, Failure> {
 
 /// `postqueue -s`, `sendmail -qR`.
 pub(super) fn flush_site(site: &str) -> Result<u8, Failure> {
-    let name = session::site(site).map_err(|_| invalid("destination", site))?;
+    let name = session::site(site).map_err(|_| invalid("mail queue - invalid destination", site))?;
     let answer =
         flush::one(FlushTarget::EligibleSites(vec![name]), &Sources::default()).map_err(unavailable)?;
     let text = match answer.map(|answer| answer.result) {
@@ -98,6 +98,6 @@ pub(super) fn flush_site(site: &str) -> Result<u8, Failure> {
 }
 
 fn invalid(what: &str, text: &str) -> Failure {
-    let text = format!("Cannot flush mail queue - invalid {what}: \"{text}\"");
+    let text = format!("Cannot flush {what}: \"{text}\"");
     Failure::Told { code: exit::UNAVAILABLE, text }
 }

@@ -1,8 +1,9 @@
 //! postsuper(1): -d, -h, -H, -r, -e, -f with queue ids, `-` or `ALL`, and names of queues. Each message
-//! named by its id gets a line, each kind of operation a sum, all on standard error as there. -s, -S and -p
-//! repair directories that this spool does not have; they do nothing and succeed.
+//! named by its id gets a line, each kind of operation a sum, all on standard error as there; -f is -e and
+//! then -H. -s, -S and -p repair directories that this spool does not have; they do nothing and succeed.
 //!
-//! Different: -r resolves in place, so a message keeps its id; -e tells the sender at once when it can.
+//! Different: -r resolves in place, so a message keeps its id; everything goes through the engine, which
+//! has to run.
 
 use std::io::BufRead;
 
@@ -23,18 +24,18 @@ const EX_USAGE: u8 = 1;
 /// The queues that postsuper knows; maildrop is taken and always empty.
 const QUEUES: [QueueName; 4] = [QueueName::Incoming, QueueName::Active, QueueName::Deferred, QueueName::Hold];
 
-/// What can be done, in the order in which the sums are told.
-const OPERATIONS: [Operation; 6] = [
-    Operation { letter: 'd', action: Action::Delete, done: "removed", sum: "Deleted" },
-    Operation { letter: 'e', action: Action::Expire, done: "expired", sum: "Force-expired" },
-    Operation { letter: 'f', action: Action::ExpireRelease, done: "expired", sum: "Force-expired" },
-    Operation { letter: 'h', action: Action::Hold, done: "placed on hold", sum: "Placed on hold" },
-    Operation { letter: 'H', action: Action::Release, done: "released from hold", sum: "Released from hold" },
-    Operation { letter: 'r', action: Action::Requeue, done: "requeued", sum: "Requeued" },
+/// What can be done to messages, in the order in which the sums are told and one option does several.
+const STEPS: [Step; 5] = [
+    Step { letters: "r", action: Action::Requeue, done: "requeued", sum: "Requeued" },
+    Step { letters: "d", action: Action::Delete, done: "removed", sum: "Deleted" },
+    Step { letters: "ef", action: Action::Expire, done: "expired", sum: "Force-expired" },
+    Step { letters: "h", action: Action::Hold, done: "placed on hold", sum: "Placed on hold" },
+    Step { letters: "fH", action: Action::Release, done: "released from hold", sum: "Released from hold" },
 ];
 
-struct Operation {
-    letter: char,
+struct Step {
+    /// The options that ask for it.
+    letters: &'static str,
     action: Action,
     /// Behind the id of a message.
     done: &'static str,
@@ -48,25 +49,25 @@ pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
     let mut queues = Vec::new();
     for word in words(arguments, "c:d:e:f:h:H:pr:sSv", "cdefhHr", (USAGE, EX_USAGE))? {
         match word {
-            Word::Option(letter, which) => {
-                let operation = OPERATIONS.iter().position(|operation| operation.letter == letter);
-                wanted.extend(operation.map(|operation| (operation, which)));
-            }
+            Word::Option(letter, which) => wanted.push((letter, which)),
             Word::Operand(name) => queues.extend(queue(&name)?),
         }
     }
+    wanted.retain(|(letter, _)| STEPS.iter().any(|step| step.letters.contains(*letter)));
     if wanted.is_empty() {
         return Ok(exit::DONE);
     }
     let mut engine = session::engine(&Sources::default())?;
-    let mut sums: [Option<u64>; OPERATIONS.len()] = [None; OPERATIONS.len()];
-    for (operation, which) in wanted {
-        let count = carry_out(&mut engine, &OPERATIONS[operation], &which, &queues)?;
-        *sums[operation].get_or_insert(0) += count;
+    let mut sums: [Option<u64>; STEPS.len()] = [None; STEPS.len()];
+    for (letter, which) in wanted {
+        let selector = selector(&which)?;
+        for (step, sum) in STEPS.iter().zip(&mut sums).filter(|(step, _)| step.letters.contains(letter)) {
+            *sum.get_or_insert(0) += carry_out(&mut engine, step, &selector, &queues)?;
+        }
     }
-    for (operation, sum) in OPERATIONS.iter().zip(sums) {
+    for (step, sum) in STEPS.iter().zip(sums) {
         if let Some(count) = sum {
-            eprintln!("postsuper: {}: {count} message{}", operation.sum, if count == 1 { "" } else { "s" });
+            eprintln!("postsuper: {}: {count} message{}", step.sum, if count == 1 { "" } else { "s" });
         }
     }
     Ok(exit::DONE)
@@ -82,30 +83,34 @@ fn queue(name: &str) -> Result<Option<QueueName>, Failure> {
     }
 }
 
+/// The messages that an option names; those in all queues.
+fn selector(which: &str) -> Result<Selector, Failure> {
+    Ok(match which {
+        "ALL" => Selector::everything(),
+        "-" => Selector::of_ids(ids_of_standard_input()?),
+        id => Selector::of_ids(known(id)),
+    })
+}
+
 fn carry_out(
     engine: &mut Client,
-    operation: &Operation,
-    which: &str,
+    step: &Step,
+    selector: &Selector,
     queues: &[QueueName],
 ) -> Result<u64, Failure> {
-    // Mail that goes on hold when its attempt is over is not in the queue called hold yet.
-    let everywhere = operation.action == Action::Release && queues.contains(&QueueName::Hold);
-    let queues = if queues.is_empty() || everywhere { QUEUES.to_vec() } else { queues.to_vec() };
-    let selector = match which {
-        "ALL" => Selector { queues, all: true, ..Selector::default() },
-        "-" => Selector { queues, ..Selector::of_ids(ids_of_standard_input()?) },
-        id => Selector { queues, ..Selector::of_ids(known(id)) },
-    };
     if selector.ids.is_empty() && !selector.all {
         return Ok(0);
     }
+    // Mail that goes on hold when its attempt is over is not in the queue called hold yet.
+    let everywhere = step.action == Action::Release && queues.contains(&QueueName::Hold);
+    let queues = if queues.is_empty() || everywhere { QUEUES.to_vec() } else { queues.to_vec() };
     let mut count = 0;
-    for selector in in_pieces(selector) {
-        let request = Request::Change { action: operation.action, selector, dry_run: false };
+    for selector in in_pieces(Selector { queues, ..selector.clone() }) {
+        let request = Request::Change { action: step.action, selector, dry_run: false };
         let mut answers = engine.ask(&request)?;
         for item in answers.by_ref() {
             if let Item::Changed(changed) = item? {
-                eprintln!("postsuper: {}: {}", changed.queue_id, operation.done);
+                eprintln!("postsuper: {}: {}", changed.queue_id, step.done);
             }
         }
         count += answers.total();
@@ -113,6 +118,8 @@ fn carry_out(
     Ok(count)
 }
 
+/// The ids on standard input, one a line and nothing else: whoever sends a listing here by mistake is
+/// warned and deletes nothing.
 fn ids_of_standard_input() -> Result<Vec<String>, Failure> {
     let mut ids = Vec::new();
     for line in std::io::stdin().lock().lines() {
@@ -120,7 +127,7 @@ fn ids_of_standard_input() -> Result<Vec<String>, Failure> {
             code: exit::IO,
             text: format!("cannot read queue ids from standard input: {error}"),
         })?;
-        ids.extend(line.split_whitespace().filter_map(known));
+        ids.extend(known(&line));
     }
     Ok(ids)
 }

@@ -2,7 +2,7 @@
 //! (rows for parent domains), -w WIDTH, and names of queues. -N and -n concern the interim tables of a
 //! slow scan; there are none here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use control::QueueName;
@@ -28,7 +28,7 @@ const TERMINAL_ROWS: usize = 20;
 pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
     let mut buckets = Buckets::default();
     let (mut by_sender, mut parents, mut subdomains_min) = (false, false, 5);
-    let (mut width, mut queues) = (format::SHAPE_WIDTH, Vec::new());
+    let (mut width, mut names) = (format::SHAPE_WIDTH, Vec::new());
     for word in words(arguments, "b:c:lm:n:N:pst:w:", "bcmnNtw", (USAGE, EX_USAGE))? {
         match word {
             Word::Option('s', _) => by_sender = true,
@@ -39,21 +39,30 @@ pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
             Word::Option('t', text) => buckets.unit = Duration::from_secs(60 * number(&text)? as u64),
             Word::Option('w', text) => width = format::SHAPE_WIDTH.max(number(&text)?),
             Word::Option(..) => {}
-            Word::Operand(name) => {
-                queues.push(name.parse::<QueueName>().map_err(|error| Failure::usage(error.to_string()))?);
-            }
+            Word::Operand(name) => names.push(name),
         }
     }
-    if queues.is_empty() {
-        queues = vec![QueueName::Incoming, QueueName::Active];
-    }
-    let table = shape::count(queues, by_sender, buckets, &Sources::default())?;
+    let queues = match names.is_empty() {
+        true => vec![QueueName::Incoming, QueueName::Active],
+        false => queues(&names)?,
+    };
+    let table = match queues.is_empty() {
+        true => Table::new(buckets),
+        false => shape::count(queues, by_sender, buckets, &Sources::default())?,
+    };
     let table = if parents { with_parents(&table, subdomains_min) } else { table };
     let mut output = Output::open();
     let rows = output.is_terminal().then_some(TERMINAL_ROWS);
     output.bytes(format::shape(&table, width, rows).as_bytes())?;
     output.finish()?;
     Ok(exit::DONE)
+}
+
+/// The queues of these names, or paths that end in them; maildrop is known there, and nothing is ever in it.
+fn queues(names: &[String]) -> Result<Vec<QueueName>, Failure> {
+    let names = names.iter().map(|name| name.trim_end_matches('/').rsplit('/').next().unwrap_or_default());
+    let queues = names.filter(|name| *name != "maildrop").map(str::parse::<QueueName>);
+    queues.collect::<Result<_, _>>().map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn number(text: &str) -> Result<usize, Failure> {
@@ -63,26 +72,40 @@ fn number(text: &str) -> Result<usize, Failure> {
     })
 }
 
-/// Adds a row `.domain` for each parent domain with enough subdomains. Such rows repeat what the rows of
-/// the subdomains count; they do not count for the total.
+/// Adds a row `.domain` for each parent domain with enough rows directly below it, those of parents
+/// included, shown or not. Such rows repeat what the rows of the subdomains count; they do not count for
+/// the total.
 fn with_parents(table: &Table, subdomains_min: usize) -> Table {
-    let mut subdomains: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let names: Vec<String> = table.names().map(str::to_owned).collect();
-    for name in &names {
-        let mut rest = name.as_str();
-        while let Some((_, parent)) = rest.split_once('.') {
-            if !parent.contains('.') {
-                break;
-            }
-            subdomains.entry(format!(".{parent}")).or_default().push(name.clone());
-            rest = parent;
+    let mut parents: BTreeMap<String, Parent> = BTreeMap::new();
+    for name in table.names() {
+        let mut below = name.to_owned();
+        while let Some(above) = parent_of(&below) {
+            let parent = parents.entry(above.clone()).or_default();
+            parent.below.insert(below);
+            parent.names.push(name.to_owned());
+            below = above;
         }
     }
     let mut table = table.clone();
-    for (parent, of) in subdomains.into_iter().filter(|(_, of)| of.len() >= subdomains_min) {
-        table.sum_up(&parent, &of);
+    for (name, parent) in parents.into_iter().filter(|(_, parent)| parent.below.len() >= subdomains_min) {
+        table.sum_up(&name, &parent.names);
     }
     table
+}
+
+/// What stands below a parent domain.
+#[derive(Default)]
+struct Parent {
+    /// The rows one level down.
+    below: BTreeSet<String>,
+    /// The rows at any level that were counted.
+    names: Vec<String>,
+}
+
+/// The row above one: `.b.test` for `a.b.test` and for `.a.b.test`; top-level domains have none.
+fn parent_of(row: &str) -> Option<String> {
+    let (_, parent) = row.strip_prefix('.').unwrap_or(row).split_once('.')?;
+    parent.contains('.').then(|| format!(".{parent}"))
 }
 
 #[cfg(test)]
@@ -100,5 +123,36 @@ mod tests {
         assert_eq!(row, Some(2));
         assert!(rows.iter().all(|row| row.name != ".y.test"));
         assert_eq!(rows.iter().find(|row| row.name == "TOTAL").map(|row| row.total), Some(3));
+    }
+
+    #[test]
+    fn only_what_is_directly_below_makes_a_parent_a_row() {
+        let mut table = Table::new(Buckets::default());
+        for name in ["a.sub.x.test", "b.sub.x.test", "c.sub.x.test", "e.x.test", "sub.x.test"] {
+            table.add(name, Duration::ZERO);
+        }
+        let shown = |min| {
+            let rows = with_parents(&table, min).rows().into_iter();
+            rows.filter(|row| row.name.starts_with('.')).map(|row| (row.name, row.total)).collect::<Vec<_>>()
+        };
+        let row = |name: &str, total| (name.to_owned(), total);
+        // .sub.x.test is below .x.test, too.
+        assert_eq!(shown(3), [row(".x.test", 5), row(".sub.x.test", 3)]);
+        assert_eq!(shown(4), []);
+        let mut table = Table::new(Buckets::default());
+        for name in ["a.sub.x.test", "b.sub.x.test"] {
+            table.add(name, Duration::ZERO);
+        }
+        let rows = with_parents(&table, 2).rows();
+        assert!(rows.iter().all(|row| row.name != ".x.test"), "it has one row below it");
+    }
+
+    #[test]
+    fn queues_are_named_as_there() {
+        let of = |names: &[&str]| queues(&names.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let paths = of(&["maildrop", "deferred", "/var/spool/postfix/hold/"]).unwrap();
+        assert_eq!(paths, [QueueName::Deferred, QueueName::Hold]);
+        assert_eq!(of(&["maildrop"]).unwrap(), []);
+        assert_eq!(of(&["defered"]).unwrap_err().code(), 2);
     }
 }

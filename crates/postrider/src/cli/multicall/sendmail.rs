@@ -1,11 +1,13 @@
-//! sendmail(1): submission from standard input with -t -f -F -i -oi -B -N -R -V, and -bp and -q with what
-//! may follow it. Other -o options are accepted and change nothing.
+//! sendmail(1) and mailq(1): submission from standard input with -t -f -F -i -oi -B -N -R -V, and -bp and
+//! -q with what may follow it. Other -o options are accepted and change nothing. As there, all options
+//! are read before anything is done, the last mode wins, and what postqueue(1) does it does in its name.
 //!
 //! Different: the message goes to the engine's SMTP front-end at once. When nobody listens there it is
 //! refused with exit code 75 instead of being dropped into a directory for later.
 
 use std::slice::Iter;
 
+use super::super::complain;
 use super::super::failure::{Failure, exit};
 use super::postqueue;
 use super::submission::{self, Submission};
@@ -15,39 +17,105 @@ use super::submit;
 /// sysexits.h): whoever submits shall keep the message and try again.
 const EX_TEMPFAIL: u8 = 75;
 
-/// Runs it.
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Mode {
+    /// Take a message from standard input.
+    Deliver,
+    /// Show the queue.
+    List,
+    /// -q: try everything.
+    Flush,
+    /// -q with a time: starts a daemon, and that is running anyway.
+    Interval,
+    /// newaliases: there are no alias files here.
+    Aliases,
+}
+
+/// Everything that the arguments say.
+struct Asked {
+    mode: Mode,
+    /// -qR.
+    site: Option<String>,
+    /// -qI.
+    id: Option<String>,
+    submission: Submission,
+}
+
+/// Runs sendmail.
 pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
-    let mut submission = Submission::default();
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        match argument.strip_prefix('-').filter(|letters| !letters.is_empty()) {
-            None => submission.recipients.push(argument.clone()),
-            Some("-") => submission.recipients.extend(rest.by_ref().cloned()),
-            Some("bp") => return postqueue::list(),
-            // newaliases: there are no alias files here.
-            Some("bi" | "I") => return Ok(exit::DONE),
-            Some(letters) if letters.starts_with('q') => return queue(&letters[1..]),
-            Some(letters) => option(letters, &mut rest, &mut submission)?,
+    carry_out(read(Mode::Deliver, arguments)?)
+}
+
+/// Runs mailq, which is sendmail with another mode to begin with.
+pub(super) fn list(arguments: &[String]) -> Result<u8, Failure> {
+    carry_out(read(Mode::List, arguments)?)
+}
+
+fn carry_out(mut asked: Asked) -> Result<u8, Failure> {
+    let none = |text: &str, done: fn() -> Result<u8, Failure>| match asked.submission.recipients.is_empty() {
+        true => Ok(postqueue(done())),
+        false => Err(usage(format!("{text} requires no recipient"))),
+    };
+    match (asked.mode, &asked.site, &asked.id) {
+        (Mode::Deliver, Some(_), _) if !asked.submission.recipients.is_empty() => {
+            return Err(usage("flush site requires no recipient".to_owned()));
         }
+        (Mode::Deliver, Some(site), _) => return Ok(postqueue(postqueue::flush_site(site))),
+        (Mode::Deliver, None, Some(_)) if !asked.submission.recipients.is_empty() => {
+            return Err(usage("flush queue_id requires no recipient".to_owned()));
+        }
+        (Mode::Deliver, None, Some(id)) => return Ok(postqueue(postqueue::flush_message(id))),
+        (Mode::Deliver, None, None) => {}
+        (_, Some(_), _) => return Err(delivery_only("qR")),
+        (_, None, Some(_)) => return Err(delivery_only("qI")),
+        _ if asked.submission.recipients_from_header => return Err(delivery_only("t")),
+        (Mode::List, ..) => return none("display queue mode", postqueue::list),
+        (Mode::Flush, ..) => return none("flush queue mode", postqueue::flush_all),
+        (Mode::Aliases, ..) => return none("alias initialization mode", || Ok(exit::DONE)),
+        (Mode::Interval, ..) => return Ok(exit::DONE),
     }
-    let message = submission::read(&mut std::io::stdin().lock(), &mut submission)?;
-    submit::submit(&submission, &message)?;
+    let message = submission::read(&mut std::io::stdin().lock(), &mut asked.submission)?;
+    submit::submit(&asked.submission, &message)?;
     Ok(exit::DONE)
 }
 
+/// What postqueue came to, its failure told in its name.
+fn postqueue(result: Result<u8, Failure>) -> u8 {
+    result.unwrap_or_else(|failure| complain("postqueue: fatal", &failure))
+}
+
+/// Reads all arguments.
+fn read(mode: Mode, arguments: &[String]) -> Result<Asked, Failure> {
+    let mut asked = Asked { mode, site: None, id: None, submission: Submission::default() };
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        match argument.strip_prefix('-').filter(|letters| !letters.is_empty()) {
+            None => asked.submission.recipients.push(argument.clone()),
+            Some("-") => asked.submission.recipients.extend(rest.by_ref().cloned()),
+            Some("q") => asked.mode = Mode::Flush,
+            Some(letters) => option(letters, &mut rest, &mut asked)?,
+        }
+    }
+    Ok(asked)
+}
+
 /// One argument with options: letters that stand for themselves, the last one perhaps with a value.
-fn option(letters: &str, rest: &mut Iter<'_, String>, submission: &mut Submission) -> Result<(), Failure> {
+fn option(letters: &str, rest: &mut Iter<'_, String>, asked: &mut Asked) -> Result<(), Failure> {
     for (place, letter) in letters.char_indices() {
         let attached = &letters[place + letter.len_utf8()..];
         let mut value = || match attached {
             "" => rest.next().cloned().ok_or_else(|| usage(format!("option -{letter} requires an argument"))),
             attached => Ok(attached.to_owned()),
         };
+        let submission = &mut asked.submission;
         match letter {
             't' => submission.recipients_from_header = true,
             'i' => submission.dot_is_content = true,
-            'm' | 'n' | 'v' | 'x' | 'U' | 'G' => {}
-            'b' if attached == "m" => return Ok(()),
+            'I' => asked.mode = Mode::Aliases,
+            'c' | 'm' | 'n' | 'v' | 'x' | 'U' | 'G' => {}
+            'b' => return value().and_then(|value| mode(&value)).map(|mode| asked.mode = mode),
+            'q' => return value().and_then(|value| queue(&value, asked)),
             'o' => {
                 submission.dot_is_content |= value()?.starts_with('i');
                 return Ok(());
@@ -57,23 +125,41 @@ fn option(letters: &str, rest: &mut Iter<'_, String>, submission: &mut Submissio
             'N' => return value().map(|value| submission.notify = Some(value)),
             'R' => return value().map(|value| submission.ret = Some(value)),
             'V' => return value().map(|value| submission.envid = Some(value)),
-            'A' | 'B' | 'C' | 'L' | 'O' | 'X' | 'h' => return value().map(drop),
+            'A' | 'B' | 'C' | 'L' | 'O' | 'X' | 'e' | 'h' | 'p' => return value().map(drop),
             _ => return Err(usage(format!("unsupported: -{letter}{attached}"))),
         }
     }
     Ok(())
 }
 
-/// What stands behind -q.
-fn queue(which: &str) -> Result<u8, Failure> {
-    match which.chars().next() {
-        None => postqueue::flush_all(),
-        Some('R') => postqueue::flush_site(&which[1..]),
-        Some('I') => postqueue::flush_message(&which[1..]),
-        // An interval starts a daemon that is running anyway.
-        Some('0'..='9') => Ok(exit::DONE),
-        Some(_) => Err(usage(format!("-q{which} is not implemented"))),
+/// What stands behind -b; as there, its first letter says it.
+fn mode(text: &str) -> Result<Mode, Failure> {
+    match text.chars().next() {
+        Some('p') => Ok(Mode::List),
+        Some('m') => Ok(Mode::Deliver),
+        Some('i') => Ok(Mode::Aliases),
+        _ => Err(usage(format!("unsupported: -b{text}"))),
     }
+}
+
+/// What stands behind -q.
+fn queue(text: &str, asked: &mut Asked) -> Result<(), Failure> {
+    let which = || text.chars().skip(1).collect::<String>();
+    match text.chars().next() {
+        Some('R' | 'I') if text.len() == 1 => {
+            let what = if text == "R" { "sitename" } else { "queueid" };
+            return Err(usage(format!("specify: -q{text}{what}")));
+        }
+        Some('R') => asked.site = Some(which()),
+        Some('I') => asked.id = Some(which()),
+        Some('0'..='9') => asked.mode = Mode::Interval,
+        other => return Err(usage(format!("-q{} is not implemented", other.unwrap_or(' ')))),
+    }
+    Ok(())
+}
+
+fn delivery_only(option: &str) -> Failure {
+    usage(format!("-{option} can be used only in delivery mode"))
 }
 
 fn usage(text: String) -> Failure {
@@ -84,23 +170,61 @@ fn usage(text: String) -> Failure {
 mod tests {
     use super::*;
 
+    fn asked(line: &str) -> Result<Asked, Failure> {
+        let arguments: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        read(Mode::Deliver, &arguments)
+    }
+
     #[test]
     fn options_may_stand_together() {
-        let read = |arguments: &[&str]| {
-            let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-            let mut submission = Submission::default();
-            let mut rest = arguments.iter();
-            while let Some(argument) = rest.next() {
-                option(argument.strip_prefix('-').unwrap(), &mut rest, &mut submission)?;
-            }
-            Ok::<_, Failure>(submission)
-        };
-        let submission = read(&["-ti", "-fa@b.test", "-F", "A B", "-oem"]).unwrap();
+        let read = asked("-ti -fa@b.test -F A -oem -em -p smtp").unwrap();
+        let submission = read.submission;
         assert!(submission.recipients_from_header && submission.dot_is_content);
         assert_eq!(submission.sender.as_deref(), Some("a@b.test"));
-        assert_eq!(submission.full_name.as_deref(), Some("A B"));
-        assert!(read(&["-oi"]).unwrap().dot_is_content && !read(&["-t"]).unwrap().dot_is_content);
-        assert_eq!(read(&["-bs"]).unwrap_err().code(), EX_TEMPFAIL);
-        assert_eq!(read(&["-f"]).unwrap_err().code(), EX_TEMPFAIL);
+        assert_eq!(submission.full_name.as_deref(), Some("A"));
+        assert!(submission.recipients.is_empty());
+        assert!(asked("-oi").unwrap().submission.dot_is_content);
+        assert!(!asked("-t").unwrap().submission.dot_is_content);
+        assert_eq!(asked("-bs").err().unwrap().code(), EX_TEMPFAIL);
+        assert_eq!(asked("-f").err().unwrap().code(), EX_TEMPFAIL);
+    }
+
+    #[test]
+    fn the_last_mode_wins_wherever_it_stands() {
+        for (line, mode) in [
+            ("-q -bp", Mode::List),
+            ("-bp -q", Mode::Flush),
+            ("-vbpx", Mode::List),
+            ("-bm -q -v", Mode::Flush),
+            ("-q -bm", Mode::Deliver),
+            ("-q15m", Mode::Interval),
+            ("-bp -bi", Mode::Aliases),
+            ("-I", Mode::Aliases),
+        ] {
+            assert_eq!(asked(line).unwrap().mode, mode, "{line}");
+        }
+        let site = asked("-v -qRexample.com").unwrap();
+        assert_eq!((site.mode, site.site.as_deref()), (Mode::Deliver, Some("example.com")));
+        assert_eq!(asked("-qI17").unwrap().id.as_deref(), Some("17"));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_before_anything_is_done() {
+        for (line, said) in [
+            ("-bp u@x.test", "display queue mode requires no recipient"),
+            ("-q u@x.test", "flush queue mode requires no recipient"),
+            ("-bi u@x.test", "alias initialization mode requires no recipient"),
+            ("-qRx.test u@x.test", "flush site requires no recipient"),
+            ("-qI17 u@x.test", "flush queue_id requires no recipient"),
+            ("-qRx.test -bp", "-qR can be used only in delivery mode"),
+            ("-q -qI17", "-qI can be used only in delivery mode"),
+            ("-q -t", "-t can be used only in delivery mode"),
+            ("-qR", "specify: -qRsitename"),
+            ("-qI", "specify: -qIqueueid"),
+            ("-q!R", "-q! is not implemented"),
+        ] {
+            let failure = asked(line).and_then(carry_out).err().unwrap();
+            assert_eq!((failure.lines(), failure.code()), (vec![said.to_owned()], EX_TEMPFAIL), "{line}");
+        }
     }
 }
