@@ -232,7 +232,8 @@ impl Command {
     pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
         let text = text_of(line)?;
         let verb = Verb::of(text.as_bytes()).ok_or(CommandError::Unknown)?;
-        if !text.is_ascii() && !matches!(verb, Verb::Mail | Verb::Rcpt) {
+        // Names in ETRN may come in either form: what they mean does not depend on SMTPUTF8.
+        if !text.is_ascii() && !matches!(verb, Verb::Mail | Verb::Rcpt | Verb::Etrn) {
             return Err(CommandError::EightBit);
         }
         let arguments = text[verb.name().len()..].trim_start_matches(' ');

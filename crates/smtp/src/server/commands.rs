@@ -115,11 +115,12 @@ impl Session {
             }
         };
         match site_of_domain(&name) {
-            Ok(site) => {
+            // An address has nothing below it.
+            Ok(site) if !(subdomains && site.starts_with('[')) => {
                 self.etrn = (site, subdomains);
                 self.state = State::Etrn;
             }
-            Err(_) => {
+            _ => {
                 self.refused(Some(Verb::Etrn), reply(501, 5, 4, "Error: invalid parameter syntax"));
             }
         }
