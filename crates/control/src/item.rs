@@ -289,7 +289,10 @@ pub struct FlushItem {
     /// Messages that wait for the target (in a status row).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,
-    /// When it was flushed last (in a status row).
+    /// Whether clients may ask for it (in a status row).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eligible: Option<bool>,
+    /// When it was flushed last (in a status row); known of eligible sites only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_flushed: Option<i64>,
     /// Why it did not happen, in words.

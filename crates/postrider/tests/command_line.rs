@@ -353,6 +353,7 @@ fn a_flush_is_answered_with_the_truth() {
             already_active: 0,
             on_hold: 0,
             waiting: None,
+            eligible: None,
             last_flushed: None,
             text: None,
         });

@@ -120,8 +120,8 @@ fn a_site_that_comes_back_gets_exactly_its_mail() {
     assert!(!place.log("other.net").exists(), "other.net is not eligible");
     let (code, status) = text(&engine, &["flush", "--status"]);
     assert_eq!(code, Some(0));
-    assert!(status.contains("example.com: 2 messages waiting"), "{status}");
-    assert!(status.contains("other.net: 2 messages waiting"), "{status}");
+    assert!(status.contains("example.com: 2 messages waiting, never flushed"), "{status}");
+    assert!(status.contains("other.net: 2 messages waiting, not in fast_flush_domains"), "{status}");
 
     // A site with waiting mail.
     let sinks = [&place.example, &place.below, &place.other];
@@ -237,6 +237,10 @@ fn held_mail_that_was_asked_for_goes_when_it_is_released() {
     come_back(example);
     let (code, said) = text(&engine, &["flush", "example.com"]);
     assert_eq!((code, said.as_str()), (Some(0), "example.com: 0 messages released, 1 left on hold\n"));
+    let everything = text(&engine, &["flush", "--all"]);
+    assert_eq!(everything, (Some(0), "everything: 0 messages released, 1 left on hold\n".to_owned()));
+    let unknown = text(&engine, &["flush", "--message", "0D5QJK2B7X1ZC"]);
+    assert_eq!(unknown, (Some(1), "0D5QJK2B7X1ZC: no such message that could be tried\n".to_owned()));
     assert_eq!(example.count(), 0);
     assert_eq!(text(&engine, &["queue", "release", &id]).0, Some(0));
     assert_eq!(recipients(&example.wait_for(1).unwrap()), ["<u@example.com>"]);
@@ -305,7 +309,10 @@ fn refresh_and_purge_say_what_they_did() {
     let place = Place::new();
     let mut engine = place.setup.start().unwrap();
     let id = send(&mut engine, &["u@example.com"]);
-    assert_eq!(text(&engine, &["flush", "--refresh"]), (Some(1), "refresh: no mail is waiting\n".to_owned()));
+    assert_eq!(
+        text(&engine, &["flush", "--refresh"]),
+        (Some(1), "refresh: nothing has waited for fast_flush_refresh_time\n".to_owned())
+    );
     let example = &place.example;
     come_back(example);
     // A refresh revives nothing: one message in front finds out that the site is back.

@@ -329,8 +329,8 @@ impl Engine {
     /// Flushes everything: the trigger `FADI`.
     pub fn flush_all(&mut self, now: Time) -> Answer {
         self.command(now, |engine| {
-            let released = engine.flush_everything();
-            let answer = Answer::ok(flush::Released { released, ..Default::default() });
+            let answer = Answer::ok(engine.flush_everything());
+            let released = answer.released.released;
             engine.note(Note::Flush { of: FlushOf::All, answer: answer.status, released });
             answer
         })

@@ -60,6 +60,7 @@ impl Engine {
         let view = |(site, waiting): (&str, usize)| FlushView {
             site: site.into(),
             waiting: waiting as u64,
+            eligible: self.flush_eligible(site),
             last_sent: self.service.logs.times(site).and_then(|times| times.last_sent),
             to_be_tried: left.get(site).copied().unwrap_or(0),
         };

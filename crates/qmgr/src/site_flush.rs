@@ -71,7 +71,7 @@ impl Engine {
                 self.service.handle_released(self.now, &asked, &reached, released)
             }
             Step::ReleaseAll { asked } => {
-                let released = flush::Released { released: self.flush_everything(), ..Default::default() };
+                let released = self.flush_everything();
                 self.service.handle_released(self.now, &asked, &[], released)
             }
             Step::Background { refresh, purge } => {
@@ -89,11 +89,16 @@ impl Engine {
         answer
     }
 
-    /// The trigger `FADI`. Returns how many deferred messages it reaches.
-    pub(crate) fn flush_everything(&mut self) -> u64 {
-        let deferred = self.stubs.count(Queue::Deferred);
+    /// The trigger `FADI`. Returns how many deferred messages it reaches, and how many others there are.
+    pub(crate) fn flush_everything(&mut self) -> flush::Released {
+        let count = |queue| self.stubs.count(queue);
+        let counts = flush::Released {
+            released: count(Queue::Deferred),
+            already_active: count(Queue::Incoming) + count(Queue::Active),
+            on_hold: count(Queue::Hold),
+        };
         self.pull_trigger(b"FADI");
-        deferred
+        counts
     }
 
     /// Tries one message now, and revives what it needs.

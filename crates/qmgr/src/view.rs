@@ -132,6 +132,8 @@ pub struct FlushView {
     pub site: Arc<str>,
     /// Messages with unfinished mail for it.
     pub waiting: u64,
+    /// Whether clients may ask for it (`fast_flush_domains`).
+    pub eligible: bool,
     /// When its mail was last asked for, if it is eligible and that is known.
     pub last_sent: Option<Time>,
     /// Messages that a flush under way has still to try.

@@ -38,8 +38,11 @@ pub(crate) fn flush(item: &FlushItem) -> String {
 
 /// One row of the flush status.
 pub(crate) fn flush_status(item: &FlushItem) -> String {
-    let flushed =
-        item.last_flushed.map_or_else(|| "never flushed".to_owned(), |at| format!("flushed {}", instant(at)));
+    let flushed = match item.last_flushed {
+        Some(at) => format!("flushed {}", instant(at)),
+        None if item.eligible == Some(false) => "not in fast_flush_domains".to_owned(),
+        None => "never flushed".to_owned(),
+    };
     let waiting = counted(item.waiting.unwrap_or(0), "message");
     let progress = item.text.as_deref().map(|text| format!(", {}", printable(text))).unwrap_or_default();
     format!("{}: {waiting} waiting, {flushed}{progress}", printable(&item.target))
@@ -114,6 +117,7 @@ mod tests {
             already_active: 0,
             on_hold,
             waiting: None,
+            eligible: None,
             last_flushed: None,
             text: None,
         }

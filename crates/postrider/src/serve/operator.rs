@@ -292,6 +292,7 @@ impl Operator {
         }
         let what = flush_words(&target);
         let noting = matches!(target, FlushTarget::Add { .. });
+        let nothing = nothing_done(&target);
         let results = match target {
             FlushTarget::Sites(sites) => self.flush_sites(sites, Authority::Operator).await?,
             FlushTarget::EligibleSites(sites) => self.flush_sites(sites, Authority::User).await?,
@@ -327,6 +328,7 @@ impl Operator {
             match flushed.status {
                 Status::Ok if noting => item.text = Some("on record".to_owned()),
                 Status::Fail if noting => item.text = Some("the message does not wait there".to_owned()),
+                Status::Ok if flushed.released.total() == 0 => item.text = nothing.map(str::to_owned),
                 _ => {}
             }
             answers.item(Item::Flush(item)).await?;
@@ -359,10 +361,11 @@ impl Operator {
     async fn flush_status(&self, answers: &mut AnswerStream) -> Result<u64, Refusal> {
         let rows = self.engine.ask(|engine, _| engine.flush_status()).await?;
         let count = rows.len() as u64;
-        for FlushView { site, waiting, last_sent, to_be_tried } in rows {
+        for FlushView { site, waiting, eligible, last_sent, to_be_tried } in rows {
             let nothing = flush::Answer::ok(flush::Released::default());
             let item = FlushItem {
                 waiting: Some(waiting),
+                eligible: Some(eligible),
                 last_flushed: last_sent.map(Time::as_secs),
                 text: (to_be_tried > 0).then(|| format!("{to_be_tried} still to be tried")),
                 ..flush_item(site.to_string(), nothing)
@@ -455,6 +458,16 @@ fn change(engine: &mut Engine, now: Time, action: Action, ids: &[QueueId]) -> Ch
     }
 }
 
+/// What it means that a flush concerned no message, where that is not simply that none waits.
+fn nothing_done(target: &FlushTarget) -> Option<&'static str> {
+    match target {
+        FlushTarget::Message(_) => Some("no such message that could be tried"),
+        FlushTarget::Refresh {} => Some("nothing has waited for fast_flush_refresh_time"),
+        FlushTarget::Purge {} => Some("no mail is waiting for a site of fast_flush_domains"),
+        _ => None,
+    }
+}
+
 fn flush_item(target: String, flushed: flush::Answer) -> FlushItem {
     let (result, text) = match flushed.status {
         Status::Ok => (FlushResult::Ok, None),
@@ -470,6 +483,7 @@ fn flush_item(target: String, flushed: flush::Answer) -> FlushItem {
         already_active,
         on_hold,
         waiting: None,
+        eligible: None,
         last_flushed: None,
         text: text.map(str::to_owned),
     }
