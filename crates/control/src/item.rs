@@ -411,6 +411,25 @@ pub struct StatusItem {
     pub reason: Option<String>,
     /// The next instant at which something is planned.
     pub next_event: Option<i64>,
+    /// What became of messages; with the sums it must come out even.
+    #[serde(default)]
+    pub totals: Totals,
+}
+
+/// Messages since the start, as the log counts them: `found + accepted = ended + stored`, and what is stored
+/// is in one of the queues or `deleted`, except for what is on its way at the very instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// There at the start.
+    pub found: u64,
+    /// Made durable since, reports of the engine's own included.
+    pub accepted: u64,
+    /// Delivered, returned, expired or deleted for good since.
+    pub ended: u64,
+    /// In the log or in `corrupt` now.
+    pub stored: u64,
+    /// Of these, deleted within `delete_grace`: they can be taken back.
+    pub deleted: u64,
 }
 
 /// Bytes as text, one character each.

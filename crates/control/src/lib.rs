@@ -26,7 +26,7 @@ pub use codec::{
 pub use item::{
     AttemptItem, ChangedItem, ContentItem, DamageItem, EnvelopeItem, FlushItem, FlushResult, HelloItem, Item,
     MessageItem, ProgressItem, QueueCounts, RecipientItem, RecipientStatus, RecordItem, SiteItem, StatusItem,
-    TransportItem, VerifyItem, WhyItem,
+    Totals, TransportItem, VerifyItem, WhyItem,
 };
 pub use request::{Action, CONTENT_BYTES_MAX, FlushTarget, IDS_PER_REQUEST_MAX, Parts, Request, VERSION};
 pub use selector::{QueueName, Selector, SelectorError};

@@ -139,6 +139,25 @@ pub(crate) fn decode_summary(bytes: &[u8]) -> Result<Known, CodecError> {
     image.known()
 }
 
+/// Whether the bytes, read as each kind of record in turn, are refused or mean something that is the same
+/// after it was written and read again. For the fuzzer; what is over a limit is cut the first time it is
+/// written, so two writings are compared.
+pub fn survives_rewriting(bytes: &[u8]) -> bool {
+    let message = |bytes: &[u8]| {
+        let Message { envelope, summary, recipients } = decode_message(bytes).ok()?;
+        encode_message(&envelope, &summary, &recipients).ok()
+    };
+    let state = |bytes: &[u8]| {
+        let State { summary, recipients } = decode_state(bytes).ok()?;
+        encode_state(&summary, &recipients).ok()
+    };
+    let settles = |rewrite: &dyn Fn(&[u8]) -> Option<Section>| match rewrite(bytes) {
+        Some(once) => rewrite(&once.bytes).is_some_and(|twice| once == twice),
+        None => true,
+    };
+    settles(&message) && settles(&state)
+}
+
 fn recipients(images: &[RecipientImage<'_>]) -> Result<Vec<RecipientRecord>, CodecError> {
     images.iter().map(RecipientImage::record).collect()
 }

@@ -39,6 +39,7 @@ mod verify;
 mod writer;
 
 pub use body::Body;
+pub use codec::survives_rewriting;
 pub use dump::{Region, dump, explain};
 pub use error::{AcceptError, CommitError, OpenError, ReadError, RestoreError};
 pub use frame::VERSION as FORMAT_VERSION;

@@ -69,8 +69,14 @@ pub(crate) fn open(
     seal(&shared, &read);
     recovery.orphans = remove_orphans(&shared, read.regions.is_empty());
     hand_over(&shared, &read, kept, found, &mut recovery);
+    count_found(&shared);
     recovery.elapsed = start.elapsed();
     Ok(Opened { shared, lock, end: read.end, recovery })
+}
+
+fn count_found(shared: &Shared) {
+    let live = lock(&shared.index).len();
+    Counters::add(&shared.counters.found, (live + lock(&shared.corrupt).len()) as u64);
 }
 
 /// Reads a stopped spool without changing anything, and says what is wrong with which message.

@@ -156,6 +156,13 @@ pub struct Health {
     pub spares: u64,
     /// Bytes of the log that belong to live messages.
     pub live_bytes: u64,
+    /// Messages found at the start, damaged ones included.
+    pub found: u64,
+    /// Messages accepted since the start. What was found and what was accepted has ended, is live or is in
+    /// `corrupt`.
+    pub accepted: u64,
+    /// Messages that ended since the start.
+    pub ended: u64,
     /// Batches committed since the start.
     pub batches: u64,
     /// Records committed since the start.

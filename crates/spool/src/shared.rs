@@ -32,6 +32,11 @@ pub(crate) struct Pending {
 /// Counts since the start.
 #[derive(Default)]
 pub(crate) struct Counters {
+    /// Messages found at the start, damaged ones included.
+    pub(crate) found: AtomicU64,
+    pub(crate) accepted: AtomicU64,
+    /// Messages that ended; to be set aside is no end.
+    pub(crate) ended: AtomicU64,
     pub(crate) batches: AtomicU64,
     pub(crate) records: AtomicU64,
     pub(crate) syncs: AtomicU64,

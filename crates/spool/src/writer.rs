@@ -248,6 +248,7 @@ impl Writer {
         match quarantine::remove(&*self.shared.disk, job.id) {
             Ok(()) => {
                 lock(&self.shared.corrupt).remove(&job.id);
+                Counters::add(&self.shared.counters.ended, 1);
                 job.completion.good();
             }
             Err(_) => {
@@ -307,12 +308,15 @@ impl Writer {
         }
         drop(cache);
         for job in jobs {
-            let corrupt = job.kind == Kind::Done && lock(&self.shared.corrupt).contains_key(&job.id);
-            if corrupt && job.detail != ending_code(Ending::Corrupt) {
+            let ended = job.kind == Kind::Done && job.detail != ending_code(Ending::Corrupt);
+            if ended && lock(&self.shared.corrupt).contains_key(&job.id) {
                 self.end_corrupt(job);
-            } else {
-                job.completion.good();
+                continue;
             }
+            let counters = &self.shared.counters;
+            Counters::add(&counters.ended, u64::from(ended));
+            Counters::add(&counters.accepted, u64::from(job.kind == Kind::Message));
+            job.completion.good();
         }
         for (id, ending) in large {
             lock(&self.shared.verified).remove(&id);

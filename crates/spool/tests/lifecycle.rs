@@ -198,6 +198,8 @@ fn a_quarantined_message_stays_listed_and_can_come_back() {
     }
     assert_eq!(content(&spool, small), body(1, 1000));
     assert_eq!(spool.read(small).unwrap().recipients[&1], record(1, 1));
+    let health = spool.health();
+    assert_eq!(health.found + health.accepted - health.ended, health.messages + health.corrupt);
     drop(spool);
     let (spool, found) = open(disk(&directory));
     assert_eq!((found.len(), spool.corrupt().len()), (2, 0));
@@ -233,8 +235,11 @@ fn one_flush_carries_everything_that_waits() {
     let health = spool.health();
     assert!(health.batches * 2 < health.records, "{health:?}");
     assert_eq!(health.messages, CLIENTS * MESSAGES / 2);
-    let (_, found) = open(disk(&directory));
+    assert_eq!((health.found, health.accepted), (0, CLIENTS * MESSAGES));
+    assert_eq!(health.ended, CLIENTS * MESSAGES / 2);
+    let (spool, found) = open(disk(&directory));
     assert_eq!(found.len() as u64, CLIENTS * MESSAGES / 2);
+    assert_eq!(spool.health().found, CLIENTS * MESSAGES / 2);
     assert!(found.values().all(|message| message.summary.attempts == 1));
 }
 

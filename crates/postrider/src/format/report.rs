@@ -80,7 +80,7 @@ pub(crate) fn verify(item: &VerifyItem) -> String {
 
 /// The engine's state, one `name: value` a line.
 pub(crate) fn status(item: &StatusItem, now: Time) -> String {
-    let queues = &item.queues;
+    let (queues, totals) = (&item.queues, &item.totals);
     let accepting = match (&item.reason, item.accepting) {
         (_, true) => "yes".to_owned(),
         (Some(reason), false) => format!("no: {}", printable(reason)),
@@ -91,7 +91,8 @@ pub(crate) fn status(item: &StatusItem, now: Time) -> String {
     format!(
         "{} (process {}), up {up}\nlisten: {}\nspool: {}\naccepting: {accepting}\n\
          queues: incoming {}, active {}, deferred {}, hold {}, corrupt {}\n\
-         deliveries: {}\nnext event: {next}",
+         deliveries: {}\nnext event: {next}\n\
+         messages since the start: found {}, accepted {}, ended {}; stored {}, deleted of these {}",
         item.program,
         item.pid,
         item.listen.join(", "),
@@ -102,6 +103,11 @@ pub(crate) fn status(item: &StatusItem, now: Time) -> String {
         queues.hold,
         queues.corrupt,
         item.deliveries,
+        totals.found,
+        totals.accepted,
+        totals.ended,
+        totals.stored,
+        totals.deleted,
     )
 }
 

@@ -111,6 +111,12 @@ impl Deleted {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        let state = self.state();
+        state.ends.len() + state.unmarked.len()
+    }
+
     /// The deleted messages that a selector takes. Blocks on the disk.
     pub(crate) fn selected(&self, selector: &Selector, routes: &Routes) -> Vec<QueueId> {
         let known: Vec<QueueId> = self.state().ends.keys().copied().collect();

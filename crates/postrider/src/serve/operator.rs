@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use control::{
     Action, Answer, ChangedItem, FlushItem, FlushResult, FlushTarget, HelloItem, Item, Parts, QueueCounts,
-    Request, Selector, StatusItem,
+    Request, Selector, StatusItem, Totals,
 };
 use flush::{Authority, Status};
 use mail::{QueueId, Time};
@@ -420,6 +420,13 @@ impl Operator {
             accepting: health.accepting,
             reason: health.reason,
             next_event: next.map(|at| at.max(now()).as_secs()),
+            totals: Totals {
+                found: health.found,
+                accepted: health.accepted,
+                ended: health.ended,
+                stored: health.messages + health.corrupt,
+                deleted: self.deleted.count() as u64,
+            },
         };
         answers.item(Item::Status(status)).await?;
         Ok(counts.incoming + counts.active + counts.deferred + counts.hold + counts.corrupt)

@@ -25,5 +25,6 @@ mod restart;
 mod reuse;
 mod routing;
 mod second_engine;
+mod status;
 mod stop;
 mod undelete;
