@@ -56,7 +56,13 @@ const LAYERS: &[Layer] = &[
     Layer {
         name: "postrider",
         uses: &["mail", "smtp", "qmgr", "flush", "dsn", "spool", "control", "sim", "ingress", "delivery"],
-        never: &["testkit", "proptest"],
+        never: &["testkit", "proptest", "probe"],
+        pure: false,
+    },
+    Layer {
+        name: "probe",
+        uses: &["mail", "smtp", "spool", "control", "sim", "postrider"],
+        never: &["testkit"],
         pure: false,
     },
     Layer { name: "testkit", uses: &["mail", "smtp", "spool"], never: &["qmgr"], pure: false },

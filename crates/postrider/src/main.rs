@@ -1,14 +1,7 @@
-//! Postrider, the one binary: configuration, wiring, and the command line.
-
-mod cli;
-mod config;
-mod format;
-mod serve;
-mod sink;
-mod source;
+//! Postrider: the program, all of which is in its library.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(cli::main(std::env::args_os().collect()))
+    ExitCode::from(postrider::main(std::env::args_os().collect()))
 }

@@ -30,7 +30,7 @@ use crate::config::Sources;
 use crate::format;
 
 /// Runs the program with these arguments, the name it was called by first, and gives its exit code.
-pub(crate) fn main(arguments: Vec<OsString>) -> u8 {
+pub fn main(arguments: Vec<OsString>) -> u8 {
     let called = arguments.first().map(Path::new).and_then(Path::file_name).and_then(|name| name.to_str());
     let called = called.unwrap_or("postrider").to_owned();
     let (name, result) = match multicall::find(&called) {

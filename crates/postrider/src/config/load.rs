@@ -47,16 +47,27 @@ impl Sources {
         let (file, file_layer) = read_file(named)?;
         let environment_layer = Layer::environment(environment.iter().cloned())?;
         let said = [file_layer, environment_layer, Layer::overrides(&self.overrides)?];
-        let preset = Place::new("", "preset");
-        let preset = said.iter().rev().find_map(|layer| layer.values.get(&preset));
-        let preset = preset.map_or_else(String::new, |effective| effective.value.plain());
-        let mut layers = vec![Layer::defaults(), Layer::preset(&preset)];
-        layers.extend(said);
         let hostname = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
         let machine = Machine { state_directory: variable("STATE_DIRECTORY"), hostname };
-        let settings = Settings::build(merge(&layers), &machine)?;
-        Ok(Loaded { settings, file })
+        Ok(Loaded { settings: settings(said, &machine)?, file })
     }
+}
+
+/// What a file with this text alone brings into effect, as a file, on a machine that says nothing.
+pub(crate) fn in_effect(path: &Path, text: &str) -> Result<String, Problems> {
+    let settings = settings([file::parse(path, text)?], &Machine::default())?;
+    Ok(super::print::effective(&settings))
+}
+
+/// The settings when this was said, over the defaults and the preset.
+fn settings(said: impl Into<Vec<Layer>>, machine: &Machine) -> Result<Settings, Problems> {
+    let said = said.into();
+    let preset = Place::new("", "preset");
+    let preset = said.iter().rev().find_map(|layer| layer.values.get(&preset));
+    let preset = preset.map_or_else(String::new, |effective| effective.value.plain());
+    let mut layers = vec![Layer::defaults(), Layer::preset(&preset)];
+    layers.extend(said);
+    Settings::build(merge(&layers), machine)
 }
 
 /// A named file must exist; the ones searched for need not.

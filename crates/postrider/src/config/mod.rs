@@ -16,7 +16,7 @@ mod schema;
 mod settings;
 mod value;
 
-pub(crate) use load::{Loaded, Sources};
+pub(crate) use load::{Loaded, Sources, in_effect};
 pub(crate) use print::{defaults, diff, effective, effective_json, page};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use route_table::read_table;
