@@ -31,7 +31,8 @@ cargo xtask COMMAND
                              the release build beside Postfix, same load, same run
   bench engine | spool [SECONDS] selections a second; life cycles a second beside a file per message
   bench scale [--messages N] [--sites N] [--program FILE]   what a large queue costs
-  torture [--minutes N] [--seed S] [--only PART]   kills, hostile clients and next hops, new seeds
+  torture [--minutes N] [--seed S] [--only PART] [--program FILE]
+                             kills, hostile clients and next hops, new seeds; --only soak: half the load for long
   spool-dump FILE            every byte of a segment of the log, explained";
 
 fn main() -> ExitCode {

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use rustix::process::Signal;
-use rustix::process::{Pid, geteuid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, kill_process, setrlimit};
 
 /// How long anything a test waits for may take; far more than it needs on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -249,6 +249,16 @@ impl Drop for Engine {
 /// Whether the tests run as root; a few things are done differently then.
 pub fn runs_as_root() -> bool {
     geteuid().is_root()
+}
+
+/// Lets this process open as many files as the system allows it, and says how many that are: a test with
+/// thousands of connections needs as many descriptors as the engine.
+pub fn raise_open_files() -> u64 {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum && setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok() {
+        return maximum.unwrap_or(u64::MAX);
+    }
+    current.unwrap_or(u64::MAX)
 }
 
 /// The socket address that follows `words` in a line the engine printed.

@@ -11,6 +11,7 @@
 mod clients;
 mod hops;
 mod seeds;
+mod soak;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,7 +22,9 @@ use crate::bench::Options;
 use crate::{kill, program};
 
 /// What `cargo xtask torture` understands.
-const OPTIONS: &[&str] = &["--minutes", "--seed", "--only"];
+const OPTIONS: &[&str] = &["--minutes", "--seed", "--only", "--program"];
+/// What is no part of a round: it takes as long as all of them.
+const SOAK: &str = "soak";
 /// Kills of one round.
 const KILLS: u32 = 15;
 
@@ -46,11 +49,20 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
     let first = options.number("--seed", 1)? as u64;
     let only = options.word("--only");
     anyhow::ensure!(
-        only.is_none_or(|only| PARTS.iter().any(|(name, _)| *name == only)),
-        "--only takes one of {}",
+        only.is_none_or(|only| only == SOAK || PARTS.iter().any(|(name, _)| *name == only)),
+        "--only takes one of {}, {SOAK}",
         PARTS.map(|(name, _)| name).join(", ")
     );
-    let program = program::build(root)?;
+    let program = match options.word("--program") {
+        Some(file) => std::path::absolute(file)?,
+        None => program::build(root)?,
+    };
+    if only == Some(SOAK) {
+        let minutes = options.number("--minutes", 1)?;
+        return soak::run(&program, first, minutes).with_context(|| {
+            format!("replay it with: cargo xtask torture --only {SOAK} --seed {first} --minutes {minutes}")
+        });
+    }
     let began = Instant::now();
     let mut rounds = 0;
     loop {

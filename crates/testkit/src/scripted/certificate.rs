@@ -10,6 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 pub struct Certificate {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    certificate_pem: String,
+    key_pem: String,
 }
 
 impl Certificate {
@@ -18,7 +20,22 @@ impl Certificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let made = rcgen::generate_simple_self_signed(names).expect("the names are names");
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a fresh key is a key");
-        Certificate { certificate: made.cert.der().clone(), key }
+        Certificate {
+            certificate: made.cert.der().clone(),
+            key,
+            certificate_pem: made.cert.pem(),
+            key_pem: made.signing_key.serialize_pem(),
+        }
+    }
+
+    /// The certificate as the text of a file.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// Its key as the text of a file.
+    pub fn key_pem(&self) -> &str {
+        &self.key_pem
     }
 
     /// What a server needs.

@@ -1,0 +1,165 @@
+//! What became of every message: who lost something, who got something twice and why.
+//!
+//! Promises: a delivery that was repeated without need is found. The next hop has a message when it has read
+//! the final dot; the engine has recorded it one commit after it has read the answer, and a commit begins at
+//! most 10 ms later. What comes on top is the machine: threads that wait for a processor, a sync that waits
+//! for the disk. That is not guessed but measured, see [`super::pulse`]: a repetition is explained by a kill
+//! within 10 ms and [`HANDS`] beats as slow as the slowest of that time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use testkit::plain::Received;
+
+use super::pulse::Pulse;
+use super::{DOOMED, Message, State};
+
+/// How long the engine gathers changes of state for one commit (`spool.commit_delay`).
+const COMMIT_DELAY: Duration = Duration::from_millis(10);
+/// Who has to do something between the final dot and the record, each after waiting for a processor or the
+/// disk: the next hop says 250, the session reads it, the engine decides, the log is written, and before it
+/// perhaps the batch in front.
+const HANDS: u32 = 5;
+
+/// One kill.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kill {
+    pub(super) at: Instant,
+    /// How long before it a delivery may have ended that is not recorded.
+    pub(super) window: Duration,
+}
+
+impl Kill {
+    /// The engine is killed now.
+    pub(super) fn now(pulse: &Pulse) -> Kill {
+        Kill { at: Instant::now(), window: COMMIT_DELAY + HANDS * pulse.slowest() }
+    }
+}
+
+/// What may be said about a run that lost nothing.
+pub(super) struct Verdict {
+    pub(super) repeated: usize,
+    /// The longest time between the end of a repeated delivery and the kill that made it repeat, and what
+    /// it might have been.
+    longest: Duration,
+    window: Duration,
+    unanswered: usize,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { repeated, longest, window, unanswered } = self;
+        write!(f, "{repeated} deliveries repeated, each in flight at a kill")?;
+        if *repeated > 0 {
+            write!(f, " (ended at most {} ms before one", longest.as_millis())?;
+            write!(f, ", where {} ms could be explained)", window.as_millis())?;
+        }
+        f.write_str("; ")?;
+        write!(f, "{unanswered} arrived whose sender had no answer")
+    }
+}
+
+/// Judges a run by what was sent, what arrived, and when the engine was killed.
+pub(super) fn judge(state: &State, received: &[Received], kills: &[Kill], seed: u64) -> Result<Verdict> {
+    let mut arrivals: BTreeMap<(u64, String), Vec<&Received>> = BTreeMap::new();
+    for one in received {
+        let number = check_content(one, seed)?;
+        for recipient in &one.recipients {
+            let recipient = recipient.trim_matches(['<', '>']).to_owned();
+            arrivals.entry((number, recipient)).or_default().push(one);
+        }
+    }
+    for number in &state.acknowledged {
+        let Message { sender, recipients, .. } = Message::new(*number, seed);
+        // What an operator may have deleted need not arrive; it still may.
+        for recipient in recipients.into_iter().filter(|_| sender != DOOMED) {
+            let arrived = arrivals.contains_key(&(*number, recipient.clone()));
+            ensure!(arrived, "message {number} was acknowledged and did not arrive for {recipient}");
+        }
+    }
+    let mut verdict = Verdict { repeated: 0, longest: Duration::ZERO, window: Duration::ZERO, unanswered: 0 };
+    for ((number, recipient), times) in &arrivals {
+        let known = state.acknowledged.contains(number) || state.unanswered.contains(number);
+        ensure!(known, "message {number} arrived, nobody sent it");
+        for (earlier, later) in times.iter().zip(&times[1..]) {
+            verdict
+                .explain(earlier, later, kills)
+                .with_context(|| format!("message {number} arrived {} times for {recipient}", times.len()))?;
+        }
+    }
+    let arrived: BTreeSet<u64> = arrivals.keys().map(|(number, _)| *number).collect();
+    Ok(Verdict { unanswered: arrived.intersection(&state.unanswered).count(), ..verdict })
+}
+
+impl Verdict {
+    /// The kill lies between the two deliveries and soon after the first, or it is not what made the second.
+    fn explain(&mut self, earlier: &Received, later: &Received, kills: &[Kill]) -> Result<()> {
+        self.repeated += 1;
+        let between = |kill: &&Kill| earlier.started <= kill.at && kill.at <= later.started;
+        let Some(kill) = kills.iter().find(between) else { bail!("without a kill in between") };
+        let unrecorded = kill.at.saturating_duration_since(earlier.ended);
+        ensure!(
+            unrecorded <= kill.window,
+            "{} ms after the first delivery comes a kill, {} ms could be explained",
+            unrecorded.as_millis(),
+            kill.window.as_millis()
+        );
+        if unrecorded >= self.longest {
+            (self.longest, self.window) = (unrecorded, kill.window);
+        }
+        Ok(())
+    }
+}
+
+/// The number of a message that arrived, when its content is what was sent behind the `Received:` header.
+fn check_content(received: &Received, seed: u64) -> Result<u64> {
+    let text = &received.content;
+    let subject = b"\r\nSubject: ";
+    let at = text.windows(subject.len()).position(|window| window == subject).context("no Subject")? + 2;
+    let digits = text[at + subject.len() - 2..].iter().take_while(|byte| byte.is_ascii_digit());
+    let number = digits.fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0'));
+    ensure!(text[at..] == Message::new(number, seed).content, "message {number} arrived, but not whole");
+    Ok(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival(number: u64, began: Instant, millis: u64) -> Received {
+        let Message { recipients, content, .. } = Message::new(number, 1);
+        Received {
+            mail: "<sender@source.test>".into(),
+            recipients,
+            content: [&b"Received: by engine\r\n"[..], &content].concat(),
+            connection: 1,
+            started: began,
+            ended: began + Duration::from_millis(millis),
+        }
+    }
+
+    #[test]
+    fn the_judge_finds_loss_damage_and_needless_repetition() {
+        let began = Instant::now();
+        let state = State { acknowledged: [0, 4].into(), ..State::default() };
+        let first = arrival(0, began, 5);
+        let second = arrival(4, began, 5);
+        let window = Duration::from_millis(50);
+        let judge = |received: &[Received], kills: &[Instant]| {
+            let kills: Vec<Kill> = kills.iter().map(|&at| Kill { at, window }).collect();
+            judge(&state, received, &kills, 1)
+        };
+        assert!(judge(&[first.clone(), second.clone()], &[]).is_ok());
+        assert!(judge(std::slice::from_ref(&first), &[]).is_err(), "one is lost");
+        let mut damaged = second.clone();
+        damaged.content.pop();
+        assert!(judge(&[first.clone(), damaged], &[]).is_err(), "one is damaged");
+        let twice = [first.clone(), second.clone(), arrival(4, began + 4 * window, 5)];
+        assert!(judge(&twice, &[]).is_err(), "repeated without a kill");
+        assert!(judge(&twice, &[began + 3 * window]).is_err(), "repeated long after it was recorded");
+        assert!(judge(&twice, &[began + Duration::from_millis(6)]).is_ok_and(|verdict| verdict.repeated > 0));
+        assert!(judge(&[first, second, arrival(8, began, 5)], &[]).is_err(), "nobody sent it");
+    }
+}
