@@ -10,6 +10,7 @@ mod ci;
 mod deps;
 mod e2e;
 mod fuzz;
+mod interrupt;
 mod kill;
 mod program;
 mod tidy;
@@ -27,8 +28,9 @@ cargo xtask COMMAND
   deps                       layers, fenced crates, licences
   e2e                        the program between smtp-source, smtp-sink and swaks
   kill [--rounds N] [--seed S]   kill -9 at random instants under load (50 rounds)
-  bench [--rounds N] [--messages N] [--only WORK] [--json FILE] [--svg FILE] [--program FILE]
-                             the release build beside Postfix, same load, same run
+  bench [--rounds N] [--messages N] [--only WORK,...] [--peers postfix,exim,opensmtpd] [--install yes]
+        [--json FILE] [--svg FILE] [--program FILE]
+                             the release build beside its peers, same load, same run
   bench engine | spool [SECONDS] selections a second; life cycles a second beside a file per message
   bench scale [--messages N] [--sites N] [--program FILE]   what a large queue costs
   torture [--minutes N] [--seed S] [--only PART] [--program FILE]

@@ -1,8 +1,10 @@
 //! The program under test, and the folder a check works in.
 //!
 //! Promises: [`build`] gives the `postrider` of this source; a [`Workplace`] goes away when the check
-//! succeeded and stays, with its name printed, when it did not. Refuses: proofs by a release build.
-//! What is proved must hold with the assertions of a debug build on, and the tests have built that already.
+//! succeeded or was interrupted, and stays, with its name printed, when it failed.
+//!
+//! Refuses: proofs by a release build. What is proved must hold with the assertions of a debug build on, and
+//! the tests have built that already.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 use testkit::engine::Engine;
+
+use crate::interrupt;
 
 /// Builds `postrider` and says where it is.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
@@ -46,7 +50,7 @@ impl Workplace {
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
         let place = Workplace { folder };
         let checked = check(&place);
-        if checked.is_err() {
+        if checked.is_err() && !interrupt::happened() {
             eprintln!("{name}: everything is left in {} for you to look at", place.folder.keep().display());
         }
         checked
@@ -72,11 +76,22 @@ pub(crate) fn poll<T>(
         if let Some(answer) = answer()? {
             return Ok(answer);
         }
+        interrupt::check()?;
         if Instant::now() > deadline {
             bail!("{what}: not within {} s", patience.as_secs());
         }
         // Foreign programs tell nobody when they are ready; asking is the only way to find out.
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Waits until none of these processes is left; not longer than `patience`, whatever comes.
+pub(crate) fn gone(processes: &[u32], patience: Duration) {
+    let deadline = Instant::now() + patience;
+    let alive = |pid: &u32| Path::new(&format!("/proc/{pid}")).exists();
+    while processes.iter().any(alive) && Instant::now() < deadline {
+        // They are not our children; the system tells only their parent.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -15,6 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use testkit::plain::Client;
 
 use crate::e2e::debian::find;
+use crate::interrupt;
 use crate::program::poll;
 
 /// How long any single load may take.
@@ -29,13 +30,15 @@ const TAIL_BYTES: u64 = 256;
 
 fn tool(name: &str) -> Result<Command> {
     let mut command = Command::new(find(name).with_context(|| format!("{name} not found"))?);
-    command.stdin(Stdio::null());
+    interrupt::apart(&mut command).stdin(Stdio::null());
     Ok(command)
 }
 
 /// What smtp-source sends; connections are reused.
 #[derive(Clone, Copy)]
 pub(crate) struct Source {
+    /// To whom; with several recipients a number is put in front of each.
+    pub(crate) to: &'static str,
     /// At a time.
     pub(crate) connections: usize,
     /// In all.
@@ -51,7 +54,7 @@ impl Source {
     pub(crate) fn send(&self, server: SocketAddr) -> Result<Duration> {
         let began = Instant::now();
         let mut command = tool("smtp-source")?;
-        command.args(["-d", "-f", "a@src.test", "-t", "user@dst.test", "-M", "src.test"]);
+        command.args(["-d", "-f", "a@src.test", "-t", self.to, "-M", "src.test"]);
         for (option, number) in
             [("-s", self.connections), ("-m", self.messages), ("-l", self.bytes), ("-r", self.recipients)]
         {
@@ -62,10 +65,11 @@ impl Source {
         let status = loop {
             match child.try_wait()? {
                 Some(status) => break status,
-                None if Instant::now() < deadline => thread::sleep(LOOK),
+                None if Instant::now() < deadline && !interrupt::happened() => thread::sleep(LOOK),
                 None => {
                     child.kill()?;
                     child.wait()?;
+                    interrupt::check()?;
                     bail!("smtp-source was not through within {} s", PATIENCE.as_secs());
                 }
             }
@@ -118,6 +122,7 @@ impl Sink {
             if arrived >= messages {
                 return Ok(Instant::now());
             }
+            interrupt::check()?;
             if Instant::now() > deadline {
                 bail!("{arrived} of {messages} messages arrived within {} s", PATIENCE.as_secs());
             }
@@ -150,6 +155,7 @@ pub(crate) fn fill(server: SocketAddr, messages: usize, sites: usize, bytes: usi
     let send = |connection: usize| -> Result<()> {
         let mut client = Client::greet(server)?;
         for number in (connection..messages).step_by(CONNECTIONS) {
+            interrupt::check()?;
             let recipient = format!("u{number}@s{}.test", number % sites);
             client.send("a@src.test", &[&recipient], content.as_bytes())?;
         }

@@ -5,18 +5,26 @@
 //! medians, their range and the ratio. Everybody syncs what was acknowledged: a folder in memory is
 //! refused. The Postfix of the machine is neither used nor touched; a private instance is.
 //!
-//! Refuses: passing judgement. The machine decides the figures; docs/benchmarks.md says what they mean.
+//! What Postrider requires of itself is judged in the table. A run that is interrupted ends what it started,
+//! removes its folders and prints what it has.
 //!
 //! Known to be wrong: the load tools take their share of the same processors, so that the fastest peer is
-//! measured too slow. A run that is ended by a signal leaves the private Postfix running and its folder
-//! behind: `postfix -c FOLDER/postfix/config abort` ends it.
+//! measured too slow. A run that is ended by SIGKILL leaves its instances running and their folders behind:
+//! `postfix -c FOLDER/postfix/config abort` ends that of Postfix.
 
+mod behind;
+mod calls;
 mod chart;
+mod guest;
+mod hole;
 mod load;
+mod measured;
 mod options;
+mod package;
 mod peer;
 mod postfix;
 mod report;
+mod requirement;
 mod scale;
 pub(crate) mod usage;
 mod works;
@@ -28,12 +36,19 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::ci::cargo;
-use crate::e2e::debian;
+use crate::interrupt;
 use crate::program::Workplace;
+use guest::Guest;
+use measured::Measured;
 pub(crate) use options::Options;
 use peer::{Peer, Postrider};
 use postfix::Postfix;
 use report::Report;
+use works::{WORKS, Work};
+
+/// What `cargo xtask bench` understands.
+const OPTIONS: &[&str] =
+    &["--rounds", "--messages", "--only", "--peers", "--install", "--json", "--svg", "--program"];
 
 /// Runs what `words` ask for.
 pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
@@ -44,46 +59,109 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
             cargo(root, &[&fixed[..], rest].concat())
         }
         ["scale", rest @ ..] => scale::run(root, &Options::read(scale::OPTIONS, rest)?),
-        rest => peers(root, &Options::read(works::OPTIONS, rest)?),
+        rest => peers(root, &Options::read(OPTIONS, rest)?),
     }
 }
 
 /// All works, all peers, all rounds.
 fn peers(root: &Path, options: &Options) -> Result<()> {
-    debian::require(&["smtp-source", "smtp-sink", "postfix", "postqueue"])?;
-    let program = release(root, options)?;
-    let only = options.word("--only");
-    let works: Vec<_> =
-        works::WORKS.iter().filter(|work| only.is_none_or(|only| only == work.name)).collect();
-    if works.is_empty() {
-        let names: Vec<&str> = works::WORKS.iter().map(|work| work.name).collect();
-        bail!("--only takes one of {}", names.join(", "));
-    }
-    let peers: [Box<dyn Peer>; 3] =
-        [Box::new(Postrider { program }), Box::new(Postfix), Box::new(peer::Ceiling)];
+    let works = chosen(options.word("--only"))?;
+    let install = package::consent(options.word("--install"))?;
+    package::postfix(install)?;
+    let traced = package::strace(install)?;
     let mut report = Report::new(machine());
+    let target = target(root);
+    let guests = guests(options.word("--peers"), &target, install, &mut report)?;
+    let program = release(root, options)?;
+    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Postrider { program }), Box::new(Postfix)];
+    peers.extend(guests);
+    peers.push(Box::new(peer::Ceiling));
+    if options.word("--messages").is_some() {
+        report.remark("Not of full length: --messages was given, so the verdicts are indicative.".into());
+    }
+    interrupt::listen()?;
     let rounds = options.number("--rounds", 3)?;
-    for round in 1..=rounds {
+    let mut failed = Vec::new();
+    'rounds: for round in 1..=rounds {
         for work in &works {
-            let messages = options.number("--messages", work.messages)?.max(1);
+            if work.needs_strace() && !traced {
+                report.remark(format!("{} is left out: strace is not installed; --install yes", work.name));
+                continue;
+            }
             for peer in &peers {
-                let mut measured = Vec::new();
-                Workplace::run("bench", |place| {
-                    on_a_disk(place)?;
-                    measured = work.measure(&**peer, place, messages)?;
-                    Ok(())
-                })
-                .with_context(|| format!("{} with {}", work.name, peer.name()))?;
-                for one in measured {
-                    eprintln!("round {round}/{rounds}  {:<10} {one}", peer.name());
-                    report.add(peer.name(), one);
+                let messages = options.number("--messages", work.messages)?.max(1);
+                match work.measure(&**peer, messages) {
+                    Ok(measured) => note(&mut report, &**peer, measured, &format!("{round}/{rounds}")),
+                    Err(_) if interrupt::happened() => {
+                        report.remark(format!("Interrupted in round {round} of {rounds}."));
+                        failed.push("interrupted".to_owned());
+                        break 'rounds;
+                    }
+                    Err(error) => {
+                        let words = format!("{} failed with {}: {error:#}", work.name, peer.name());
+                        eprintln!("{words}");
+                        report.remark(words.clone());
+                        failed.push(words);
+                    }
                 }
             }
         }
     }
     println!("{report}");
     write(options.word("--json"), || report.json())?;
-    write(options.word("--svg"), || chart::svg(&report))
+    write(options.word("--svg"), || chart::svg(&report))?;
+    ensure!(failed.is_empty(), "{}", failed.join("; "));
+    Ok(())
+}
+
+/// Prints and keeps what one round of one peer gave.
+fn note(report: &mut Report, peer: &dyn Peer, measured: Vec<Measured>, round: &str) {
+    if let Some(words) = peer.remark().filter(|_| !measured.is_empty()) {
+        report.remark(words.to_owned());
+    }
+    for one in measured {
+        eprintln!("round {round}  {:<10} {one}", peer.name());
+        report.add(peer.name(), one);
+    }
+}
+
+/// The works that `--only` names, all without it.
+fn chosen(only: Option<&str>) -> Result<Vec<&'static Work>> {
+    let Some(only) = only else { return Ok(WORKS.iter().collect()) };
+    let find = |name: &str| {
+        let names = || WORKS.iter().map(|work| work.name).collect::<Vec<_>>().join(", ");
+        let found = WORKS.iter().find(|work| work.name == name);
+        found.with_context(|| format!("--only {name}: it takes some of {}, with commas", names()))
+    };
+    only.split(',').map(find).collect()
+}
+
+/// The peers that `--peers` names beside Postfix, which is always there. What is not unpacked and may not
+/// be downloaded is remarked in the report.
+fn guests(
+    names: Option<&str>,
+    target: &Path,
+    install: bool,
+    report: &mut Report,
+) -> Result<Vec<Box<dyn Peer>>> {
+    let wanted: Vec<&str> = names.map_or_else(Vec::new, |names| names.split(',').collect());
+    let known =
+        |name: &str| name == "postfix" || guest::KINDS.iter().any(|kind| kind.unpacked().name == name);
+    if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
+        bail!("--peers {unknown}: it takes some of postfix, exim, opensmtpd, with commas");
+    }
+    let mut found: Vec<Box<dyn Peer>> = Vec::new();
+    for kind in guest::KINDS {
+        let source = kind.unpacked();
+        match source.find(target, install && wanted.contains(&source.name))? {
+            Some(unpacked) if names.is_none() || wanted.contains(&source.name) => {
+                found.push(Box::new(Guest { kind, unpacked }));
+            }
+            None if names.is_none() || wanted.contains(&source.name) => report.remark(source.left_out()),
+            _ => {}
+        }
+    }
+    Ok(found)
 }
 
 /// The program built for speed, or the one that `--program` names.
@@ -92,8 +170,12 @@ fn release(root: &Path, options: &Options) -> Result<PathBuf> {
         return fs::canonicalize(program).with_context(|| program.to_owned());
     }
     cargo(root, &["build", "--quiet", "--locked", "--release", "-p", "postrider"])?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release").join("postrider"))
+    Ok(target(root).join("release").join("postrider"))
+}
+
+/// Where cargo builds.
+fn target(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
 /// Fails where a sync costs nothing.

@@ -15,6 +15,7 @@ use testkit::engine::Setup;
 
 use super::load::Sink;
 use crate::e2e::debian::closed_port;
+use crate::interrupt;
 use crate::program::{Workplace, poll};
 
 /// How long a peer may take to listen.
@@ -27,28 +28,48 @@ pub(crate) enum Plan {
     Keep,
     /// Mail goes to one next hop.
     Relay(SocketAddr),
-    /// Mail for `sN.test` is deferred until it is flushed, then goes to [`site_address`], each site a
-    /// destination of its own.
-    Backlog {
-        /// How many.
-        sites: usize,
-        /// Where all of them listen.
-        port: u16,
-    },
+    /// The same, messages of thousands of recipients are taken, and one delivery carries
+    /// [`LIST_DELIVERY`] recipients.
+    List(SocketAddr),
+    /// Mail for these sites is deferred until it is flushed; each is a destination of its own.
+    Backlog(Sites),
 }
 
-/// Where site `number` listens: each has an address of 127.0.0.0/8 for itself, so that no peer takes two
-/// of them for one and nobody needs DNS.
-pub(crate) fn site_address(number: usize, port: u16) -> SocketAddr {
-    let low = u32::try_from(number).unwrap_or(u32::MAX) % 0x00ff_0000;
-    let [_, a, b, c] = (0x0001_0001 + low).to_be_bytes();
-    SocketAddr::from(([127, a, b, c], port))
+/// Recipients in one delivery of a list.
+pub(crate) const LIST_DELIVERY: usize = 5;
+/// Recipients of one message that a peer has to take for [`Plan::List`].
+pub(crate) const LIST_RECIPIENTS_MAX: usize = 100_000;
+
+/// Sites `s0.test`, `s1.test` and so on, and where each is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sites {
+    /// How many.
+    pub(crate) number: usize,
+    /// Where all of them listen.
+    pub(crate) port: u16,
+    /// Where the first one listens instead, if it is a black hole.
+    pub(crate) hole: Option<u16>,
+}
+
+impl Sites {
+    /// Where site `number` listens: each has an address of 127.0.0.0/8 for itself, so that no peer takes
+    /// two of them for one and nobody needs DNS.
+    pub(crate) fn address(&self, number: usize) -> SocketAddr {
+        let low = u32::try_from(number).unwrap_or(u32::MAX) % 0x00ff_0000;
+        let [_, a, b, c] = (0x0001_0001 + low).to_be_bytes();
+        let port = self.hole.filter(|_| number == 0).unwrap_or(self.port);
+        SocketAddr::from(([127, a, b, c], port))
+    }
 }
 
 /// One who can be measured.
 pub(crate) trait Peer {
     /// As in the table.
     fn name(&self) -> &'static str;
+    /// What its acknowledgement is not, for the table.
+    fn remark(&self) -> Option<&'static str> {
+        None
+    }
     /// Starts it; `None` when it has nothing to do with this plan.
     fn start(&self, place: &Workplace, plan: Plan) -> Result<Option<Box<dyn Running>>>;
 }
@@ -94,7 +115,11 @@ impl Postrider {
         for setting in settings {
             command.args(["-o", setting]);
         }
-        let child = command.stdout(log.try_clone()?).stderr(log).spawn().context("postrider serve")?;
+        let child = interrupt::apart(&mut command)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("postrider serve")?;
         let running = RunningPostrider { child, setup, server };
         listening("postrider", server)?;
         Ok(running)
@@ -110,22 +135,29 @@ impl Peer for Postrider {
         let deferred = "qmgr.defer_transports=[\"smtp\", \"relay\"]";
         let running = match plan {
             Plan::Keep => self.serve(place, &[deferred, "route.relayhost=\"[127.0.0.1]:9\""], "")?,
-            Plan::Relay(next_hop) => {
-                let to = format!("route.relayhost=\"[{}]:{}\"", next_hop.ip(), next_hop.port());
-                self.serve(place, &[&to], "")?
+            Plan::Relay(next_hop) => self.serve(place, &[&relayhost(next_hop)], "")?,
+            Plan::List(next_hop) => {
+                let taken = format!("smtp.recipient_limit={LIST_RECIPIENTS_MAX}");
+                let sent = format!("qmgr.default_destination_recipient_limit={LIST_DELIVERY}");
+                self.serve(place, &[&relayhost(next_hop), &taken, &sent], "")?
             }
-            Plan::Backlog { sites, port } => self.serve(place, &[deferred], &route_map(sites, port))?,
+            Plan::Backlog(sites) => self.serve(place, &[deferred], &route_map(sites))?,
         };
         Ok(Some(Box::new(running)))
     }
 }
 
+fn relayhost(next_hop: SocketAddr) -> String {
+    format!("route.relayhost=\"[{}]:{}\"", next_hop.ip(), next_hop.port())
+}
+
 /// The configuration that sends each site to its own address.
-pub(crate) fn route_map(sites: usize, port: u16) -> String {
+fn route_map(sites: Sites) -> String {
     let mut config = "[route]\nmap = [\n".to_owned();
-    for number in 0..sites {
-        let to = site_address(number, port);
-        let line = writeln!(config, "{{ match = \"s{number}.test\", to = \"smtp:[{}]:{port}\" }},", to.ip());
+    for number in 0..sites.number {
+        let to = sites.address(number);
+        let (ip, port) = (to.ip(), to.port());
+        let line = writeln!(config, "{{ match = \"s{number}.test\", to = \"smtp:[{ip}]:{port}\" }},");
         line.expect("a string takes everything");
     }
     config + "]\n"
@@ -141,7 +173,9 @@ pub(crate) struct RunningPostrider {
 impl RunningPostrider {
     /// A command of the program against this engine.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        self.setup.command(arguments)
+        let mut command = self.setup.command(arguments);
+        interrupt::apart(&mut command);
+        command
     }
 
     /// Ends it at once.
@@ -227,9 +261,12 @@ mod tests {
 
     #[test]
     fn every_site_has_an_address_of_its_own() {
-        let addresses: std::collections::BTreeSet<_> = (0..100_000).map(|n| site_address(n, 25)).collect();
+        let sites = Sites { number: 100_000, port: 25, hole: None };
+        let addresses: std::collections::BTreeSet<_> = (0..100_000).map(|n| sites.address(n)).collect();
         assert_eq!(addresses.len(), 100_000);
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         assert!(!addresses.contains(&SocketAddr::from(([127, 0, 0, 1], 25))));
+        let ports = |number| Sites { hole: Some(7), ..sites }.address(number).port();
+        assert_eq!((ports(0), ports(1)), (7, 25));
     }
 }

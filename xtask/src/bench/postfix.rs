@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::peer::{Peer, Plan, Running, listening, site_address};
+use super::peer::{LIST_DELIVERY, LIST_RECIPIENTS_MAX, Peer, Plan, Running, Sites, listening};
+use super::usage::processes;
 use crate::e2e::debian::{closed_port, find};
-use crate::program::{Workplace, poll};
+use crate::interrupt;
+use crate::program::{Workplace, gone};
 
 /// The services that take part: name, type, private, wake-up, process limit, program.
 const SERVICES: &[[&str; 6]] = &[
@@ -58,8 +60,8 @@ impl Peer for Postfix {
         ensure!(owner.success(), "chown postfix failed");
         fs::write(running.config.join("main.cf"), main_cf(&folder, plan))?;
         fs::write(running.config.join("master.cf"), master_cf(server))?;
-        if let Plan::Backlog { sites, port } = plan {
-            fs::write(folder.join("transport"), transport_map(sites, port))?;
+        if let Plan::Backlog(sites) = plan {
+            fs::write(folder.join("transport"), transport_map(sites))?;
         }
         running.control("start")?;
         listening("postfix", server)?;
@@ -94,13 +96,22 @@ fn main_cf(folder: &Path, plan: Plan) -> String {
     );
     let rest = match plan {
         Plan::Keep => "smtpd_data_restrictions = check_client_access static:HOLD\n".to_owned(),
-        Plan::Relay(next_hop) => format!("relayhost = [{}]:{}\n", next_hop.ip(), next_hop.port()),
-        Plan::Backlog { .. } => {
+        Plan::Relay(next_hop) => relayhost(next_hop),
+        Plan::List(next_hop) => {
+            let taken = format!("smtpd_recipient_limit = {LIST_RECIPIENTS_MAX}\n");
+            let sent = format!("default_destination_recipient_limit = {LIST_DELIVERY}\n");
+            relayhost(next_hop) + &taken + &sent
+        }
+        Plan::Backlog(_) => {
             format!("defer_transports = smtp, relay\ntransport_maps = texthash:{folder}/transport\n")
         }
     };
     text.push_str(&rest);
     text
+}
+
+fn relayhost(next_hop: SocketAddr) -> String {
+    format!("relayhost = [{}]:{}\n", next_hop.ip(), next_hop.port())
 }
 
 fn master_cf(server: SocketAddr) -> String {
@@ -112,9 +123,12 @@ fn master_cf(server: SocketAddr) -> String {
     text
 }
 
-fn transport_map(sites: usize, port: u16) -> String {
-    let line = |number| format!("s{number}.test smtp:[{}]:{port}\n", site_address(number, port).ip());
-    (0..sites).map(line).collect()
+fn transport_map(sites: Sites) -> String {
+    let line = |number| {
+        let to = sites.address(number);
+        format!("s{number}.test smtp:[{}]:{}\n", to.ip(), to.port())
+    };
+    (0..sites.number).map(line).collect()
 }
 
 struct RunningPostfix {
@@ -126,7 +140,7 @@ struct RunningPostfix {
 impl RunningPostfix {
     fn command(&self, tool: &str) -> Command {
         let mut command = Command::new(find(tool).unwrap_or_else(|| PathBuf::from(tool)));
-        command.arg("-c").arg(&self.config).stdin(Stdio::null());
+        interrupt::apart(&mut command).arg("-c").arg(&self.config).stdin(Stdio::null());
         command
     }
 
@@ -162,12 +176,11 @@ impl Running for RunningPostfix {
 
 impl Drop for RunningPostfix {
     fn drop(&mut self) {
-        let master = self.process();
+        let running = self.process().map(processes).unwrap_or_default();
         // `abort` ends all its processes; an instance that is gone already is no failure.
         let _ = self.control("abort");
-        let gone = || Ok(master.is_none_or(|pid| !Path::new(&format!("/proc/{pid}")).exists()).then_some(()));
         // The folder is removed next; what then still runs would only complain in its log.
-        let _ = poll("postfix ending", Duration::from_secs(20), gone);
+        gone(&running, Duration::from_secs(20));
     }
 }
 

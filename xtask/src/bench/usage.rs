@@ -57,6 +57,11 @@ fn tree(root: u32) -> BTreeMap<u32, Stat> {
     all.into_iter().filter(|(pid, _)| inside.contains(pid)).collect()
 }
 
+/// `root` and the living processes it started, however indirectly.
+pub(crate) fn processes(root: u32) -> Vec<u32> {
+    tree(root).into_keys().collect()
+}
+
 /// Processor time of `root` and everything it started, until now.
 pub(crate) fn processor_time(root: u32) -> Duration {
     let one = |(pid, stat): (&u32, &Stat)| {

@@ -1,8 +1,9 @@
 //! The works that are measured.
 //!
 //! Promises: the clock of *accept* runs until the last acknowledgement, the clock of everything that is
-//! delivered until smtp-sink has counted the last message; starting and stopping is not measured.
-//! Refuses: loads that only a trick of the load tool makes fast.
+//! delivered until smtp-sink has counted the last message; starting and stopping is not measured; every
+//! figure is of a fresh instance in a fresh folder. Refuses: loads that only a trick of the load tool makes
+//! fast.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -12,59 +13,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::load::{self, Sink, Source};
-use super::peer::{Peer, Plan, Running};
+use super::measured::Measured;
+use super::peer::{Peer, Plan, Running, Sites};
 use super::usage::{Cost, charged};
+use super::{behind, calls, hole, on_a_disk};
 use crate::e2e::debian::closed_port;
+use crate::interrupt;
 use crate::program::Workplace;
 
-/// What `cargo xtask bench` understands.
-pub(crate) const OPTIONS: &[&str] = &["--rounds", "--messages", "--only", "--json", "--svg", "--program"];
 /// Bytes of a body.
-const BYTES: usize = 4096;
+pub(crate) const BYTES: usize = 4096;
 /// Recipients of the one message that has many.
 const RECIPIENTS: usize = 50;
 /// Sites of the backlog, unless there are fewer messages.
 const SITES: usize = 1000;
-
-/// One figure of one round.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Measured {
-    /// What was measured, in words.
-    pub(crate) figure: &'static str,
-    /// How much.
-    pub(crate) value: f64,
-    /// Of what.
-    pub(crate) unit: Unit,
-    /// Processor time for each message, in microseconds; none where nobody was charged.
-    pub(crate) processor_us: Option<f64>,
-    /// Memory at its highest, in KiB.
-    pub(crate) peak_kib: Option<u64>,
-}
-
-/// What a figure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
-    /// More is better.
-    PerSecond,
-    /// Less is better.
-    Milliseconds,
-}
-
-impl Unit {
-    /// As in the table.
-    pub(crate) fn symbol(self) -> &'static str {
-        match self {
-            Unit::PerSecond => "/s",
-            Unit::Milliseconds => "ms",
-        }
-    }
-}
-
-impl std::fmt::Display for Measured {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:<40} {:>9.1} {}", self.figure, self.value, self.unit.symbol())
-    }
-}
 
 /// One piece of work.
 pub(crate) struct Work {
@@ -79,6 +41,19 @@ enum Kind {
     Accept { figure: &'static str, connections: usize },
     Relay { figure: &'static str, connections: usize, recipients: usize },
     Backlog,
+    Calls,
+    Behind,
+    Hole,
+}
+
+const fn relay(
+    name: &'static str,
+    figure: &'static str,
+    messages: usize,
+    connections: usize,
+    recipients: usize,
+) -> Work {
+    Work { name, messages, kind: Kind::Relay { figure, connections, recipients } }
 }
 
 /// All of them, in the order of the table.
@@ -93,61 +68,70 @@ pub(crate) const WORKS: &[Work] = &[
         messages: 2_000,
         kind: Kind::Accept { figure: "accept, 1 connection", connections: 1 },
     },
-    Work {
-        name: "relay-10",
-        messages: 5_000,
-        kind: Kind::Relay { figure: "accept and deliver, 10 connections", connections: 10, recipients: 1 },
-    },
-    Work {
-        name: "relay-50",
-        messages: 5_000,
-        kind: Kind::Relay { figure: "accept and deliver, 50 connections", connections: 50, recipients: 1 },
-    },
-    Work {
-        name: "recipients",
-        messages: 1_000,
-        kind: Kind::Relay {
-            figure: "50 recipients each, recipients",
-            connections: 10,
-            recipients: RECIPIENTS,
-        },
-    },
+    relay("relay-10", "accept and deliver, 10 connections", 5_000, 10, 1),
+    relay("relay-50", "accept and deliver, 50 connections", 5_000, 50, 1),
+    relay("recipients", "50 recipients each, recipients", 1_000, 10, RECIPIENTS),
+    Work { name: "calls", messages: 1_000, kind: Kind::Calls },
     Work { name: "backlog", messages: 50_000, kind: Kind::Backlog },
+    Work { name: "list-behind", messages: 50, kind: Kind::Behind },
+    Work { name: "black-hole", messages: 5_000, kind: Kind::Hole },
 ];
 
 impl Work {
-    /// Measures `peer` in a fresh instance; nothing when the peer does no such work.
-    pub(crate) fn measure(
-        &self,
-        peer: &dyn Peer,
-        place: &Workplace,
-        messages: usize,
-    ) -> Result<Vec<Measured>> {
+    /// Whether it cannot be done without strace.
+    pub(crate) fn needs_strace(&self) -> bool {
+        matches!(self.kind, Kind::Calls)
+    }
+
+    /// Measures `peer`; nothing when the peer does no such work.
+    pub(crate) fn measure(&self, peer: &dyn Peer, messages: usize) -> Result<Vec<Measured>> {
         match self.kind {
-            Kind::Accept { figure, connections } => accept(peer, place, figure, connections, messages),
-            Kind::Relay { figure, connections, recipients } => {
-                let source = Source { connections, messages, recipients, bytes: BYTES };
-                relay(peer, place, figure, source)
+            Kind::Accept { figure, connections } => {
+                let source = source(connections, messages, 1);
+                fresh(|place| accept(peer, place, figure, source))
             }
-            Kind::Backlog => backlog(peer, place, messages),
+            Kind::Relay { figure, connections, recipients } => {
+                let source = source(connections, messages, recipients);
+                fresh(|place| deliver(peer, place, figure, source))
+            }
+            Kind::Backlog => fresh(|place| backlog(peer, place, messages)),
+            Kind::Calls => fresh(|place| calls::measure(peer, place, messages)),
+            Kind::Behind => fresh(|place| behind::measure(peer, place, messages)),
+            Kind::Hole => hole::measure(peer, messages),
         }
     }
 }
 
-fn accept(
+/// What smtp-source sends where nothing else is said.
+pub(crate) fn source(connections: usize, messages: usize, recipients: usize) -> Source {
+    Source { to: "user@dst.test", connections, messages, recipients, bytes: BYTES }
+}
+
+/// Does `work` in a folder of its own.
+pub(crate) fn fresh<T>(work: impl FnOnce(&Workplace) -> Result<T>) -> Result<T> {
+    interrupt::check()?;
+    let mut done = None;
+    Workplace::run("bench", |place| {
+        on_a_disk(place)?;
+        done = Some(work(place)?);
+        Ok(())
+    })?;
+    done.context("nothing was done")
+}
+
+fn accept(peer: &dyn Peer, place: &Workplace, figure: &'static str, source: Source) -> Result<Vec<Measured>> {
+    let Some(running) = peer.start(place, Plan::Keep)? else { return Ok(Vec::new()) };
+    let (took, cost) = charged(running.process(), || source.send(running.server()));
+    let count = (source.messages, source.messages);
+    Ok(vec![Measured::rate(figure, count, took?, running.process().map(|_| cost))])
+}
+
+fn deliver(
     peer: &dyn Peer,
     place: &Workplace,
     figure: &'static str,
-    connections: usize,
-    messages: usize,
+    source: Source,
 ) -> Result<Vec<Measured>> {
-    let Some(running) = peer.start(place, Plan::Keep)? else { return Ok(Vec::new()) };
-    let source = Source { connections, messages, recipients: 1, bytes: BYTES };
-    let (took, cost) = charged(running.process(), || source.send(running.server()));
-    Ok(vec![rate(figure, messages, messages, took?, running.process().map(|_| cost))])
-}
-
-fn relay(peer: &dyn Peer, place: &Workplace, figure: &'static str, source: Source) -> Result<Vec<Measured>> {
     let next_hop = closed_port()?;
     let sink = Sink::start(next_hop, &place.folder("sink", 0o755)?)?;
     let Some(running) = peer.start(place, Plan::Relay(next_hop))? else { return Ok(Vec::new()) };
@@ -159,31 +143,41 @@ fn relay(peer: &dyn Peer, place: &Workplace, figure: &'static str, source: Sourc
     let took = took?;
     let arrived = sink.messages()?;
     ensure!(arrived == source.messages, "{arrived} messages arrived, {} were sent", source.messages);
-    let all = source.messages * source.recipients;
-    Ok(vec![rate(figure, all, source.messages, took, running.process().map(|_| cost))])
+    let count = (source.messages * source.recipients, source.messages);
+    Ok(vec![Measured::rate(figure, count, took, running.process().map(|_| cost))])
 }
 
 /// Fills a queue that delivers nothing, lists it, lets it go.
 fn backlog(peer: &dyn Peer, place: &Workplace, messages: usize) -> Result<Vec<Measured>> {
-    let next_hop = SocketAddr::from(([0, 0, 0, 0], closed_port()?.port()));
-    let sites = SITES.min(messages);
-    let plan = Plan::Backlog { sites, port: next_hop.port() };
-    let Some(running) = peer.start(place, plan)? else { return Ok(Vec::new()) };
-    load::fill(running.server(), messages, sites, BYTES)?;
-    // Nobody listens until now, so that what leaves early would be noticed by its absence.
-    let sink = Sink::start(next_hop, &place.folder("sink", 0o755)?)?;
+    let port = closed_port()?.port();
+    let sites = Sites { number: SITES.min(messages), port, hole: None };
+    let Some(running) = peer.start(place, Plan::Backlog(sites))? else { return Ok(Vec::new()) };
+    load::fill(running.server(), messages, sites.number, BYTES)?;
+    let sink = everywhere(place, port)?;
     let (first, whole) = list(&*running, messages)?;
+    let (took, cost) = drain(&*running, &sink, messages)?;
+    let figure = "drain a backlog over 1000 sites";
+    Ok(vec![
+        Measured::milliseconds("listing of the backlog, first line", first),
+        Measured::milliseconds("listing of the backlog, whole", whole),
+        Measured::rate(figure, (messages, messages), took, running.process().map(|_| cost)),
+    ])
+}
+
+/// A sink for all sites. Started when the queue is full and not before, so that what left early would be
+/// noticed by its absence.
+pub(crate) fn everywhere(place: &Workplace, port: u16) -> Result<Sink> {
+    Sink::start(SocketAddr::from(([0, 0, 0, 0], port)), &place.folder("sink", 0o755)?)
+}
+
+/// Flushes everything; the time until `messages` have arrived, and its cost.
+pub(crate) fn drain(running: &dyn Running, sink: &Sink, messages: usize) -> Result<(Duration, Cost)> {
     let (took, cost) = charged(running.process(), || -> Result<Duration> {
         let began = Instant::now();
         running.flush()?;
         Ok(sink.wait_for(messages)? - began)
     });
-    let figure = "drain a backlog over 1000 sites";
-    Ok(vec![
-        milliseconds("listing of the backlog, first line", first),
-        milliseconds("listing of the backlog, whole", whole),
-        rate(figure, messages, messages, took?, running.process().map(|_| cost)),
-    ])
+    Ok((took?, cost))
 }
 
 /// How long the first line and the last one of a listing take.
@@ -201,19 +195,4 @@ fn list(running: &dyn Running, messages: usize) -> Result<(Duration, Duration)> 
     let lines = rest.iter().filter(|byte| **byte == b'\n').count() + 1;
     ensure!(lines >= messages, "the listing of {messages} messages has {lines} lines");
     Ok((first, whole))
-}
-
-fn rate(figure: &'static str, count: usize, messages: usize, took: Duration, cost: Option<Cost>) -> Measured {
-    Measured {
-        figure,
-        value: count as f64 / took.as_secs_f64(),
-        unit: Unit::PerSecond,
-        processor_us: cost.map(|cost| cost.processor.as_secs_f64() * 1e6 / messages as f64),
-        peak_kib: cost.map(|cost| cost.peak_kib),
-    }
-}
-
-fn milliseconds(figure: &'static str, took: Duration) -> Measured {
-    let value = took.as_secs_f64() * 1e3;
-    Measured { figure, value, unit: Unit::Milliseconds, processor_us: None, peak_kib: None }
 }

@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -63,6 +63,26 @@ impl SmtpSink {
         let connects = || Ok(TcpStream::connect(address).is_ok().then_some(()));
         poll("smtp-sink listening", Duration::from_secs(20), connects)?;
         Ok(started)
+    }
+
+    /// How many transactions have begun, whatever became of them.
+    pub(crate) fn transactions(&self) -> Result<usize> {
+        Ok(fs::read_dir(&self.folder)?.count())
+    }
+
+    /// When each message for `recipient` had been written down.
+    pub(crate) fn arrivals(&self, recipient: &str) -> Result<Vec<SystemTime>> {
+        let wanted = format!("<{recipient}>");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            let Some(dumped) = Dumped::parse(&fs::read(entry.path())?) else { continue };
+            // Parameters may follow the address.
+            if dumped.recipients.iter().any(|one| one.starts_with(&wanted)) {
+                found.push(entry.metadata()?.modified()?);
+            }
+        }
+        Ok(found)
     }
 
     /// The messages written down so far.
