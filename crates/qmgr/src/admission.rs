@@ -154,20 +154,24 @@ impl Engine {
         self.load(key, free as u64);
     }
 
-    /// Reads more recipients while others are still to be delivered, when it is worth it.
-    pub(crate) fn read_ahead(&mut self, key: MessageKey, job: JobKey) {
+    /// Reads more recipients while others are still to be delivered, when it is worth it. Returns whether
+    /// it was. `has_turn`: the scheduler is looking for an entry of this job right now.
+    pub(crate) fn read_ahead(&mut self, key: MessageKey, job: JobKey, has_turn: bool) -> bool {
         let message = &self.messages[key];
         let stopped = message.order.is_some() || message.unreadable.is_some();
         if message.next.is_none() || message.loading || message.entries == 0 || stopped {
-            return;
+            return false;
         }
         let params = &self.transports[self.jobs[job].transport].params;
         let free = message.recipient_limit - message.recipient_count;
         let waited = message.last_read + params.recipient_refill_delay <= self.now;
-        let worth_it = free >= signed(params.recipient_refill_limit) || waited || self.jobs[job].todo == 0;
+        // Others may be for a destination that is open.
+        let blocked = || has_turn && !self.has_ready(job);
+        let worth_it = free >= signed(params.recipient_refill_limit) || waited || blocked();
         if free > 0 && worth_it {
             self.load(key, free as u64);
         }
+        free > 0 && worth_it
     }
 
     /// Recipients were read, or not.
@@ -214,7 +218,7 @@ impl Engine {
             if fully_read {
                 self.move_limits(job);
             }
-            self.retire_if_idle(job);
+            self.stall_if_idle(job);
         }
         if self.messages[key].entries == 0 {
             self.complete(key);

@@ -103,7 +103,7 @@ impl Engine {
                     holds!(here.todo == 0, "{name}: dead with {} waiting", here.todo);
                     holds!(here.timer.is_some(), "{name}: dead for ever");
                 }
-                State::Suspended => holds!(here.timer.is_some(), "{name}: suspended for ever"),
+                State::Suspended(_) => holds!(here.timer.is_some(), "{name}: suspended for ever"),
             }
             let shares = transport.shares_with(here, self.config.global.destination_process_share);
             let open = here.busy < here.window() && shares && here.todo > 0;

@@ -54,12 +54,14 @@ impl Engine {
         let rules = self.transports[destination.transport].rules;
         let (busy, before) = (destination.busy, destination.window());
         match &mut destination.state {
-            State::Ready(window) => window.succeed(&rules, busy),
+            State::Ready(window) => {
+                window.succeed(&rules, busy);
+                self.note_window(key, before);
+            }
             State::Throttled { .. } => self.revive(key, busy, "delivery succeeded"),
-            State::Suspended => {}
+            State::Suspended(_) => {}
         }
         self.note_feedback(key, "success", before);
-        self.note_window(key, before);
         self.wake(key);
     }
 
@@ -98,6 +100,7 @@ impl Engine {
         self.set_timer(key, None);
         let place = self.place(key);
         self.note(Note::Alive { place, reason: why.into() });
+        self.note_window(key, 0);
         self.refresh_ready(key);
     }
 
@@ -110,7 +113,7 @@ impl Engine {
                 self.revive(key, 0, "it is time to try again");
                 self.probe(key);
             }
-            State::Suspended => self.resume(key),
+            State::Suspended(window) => self.resume(key, window),
             State::Ready(_) => self.forget(key),
         }
         self.retain(key);
@@ -119,15 +122,16 @@ impl Engine {
     /// A rate delay begins.
     pub(crate) fn suspend(&mut self, key: DestinationKey) {
         let delay = self.transports[self.destinations[key].transport].params.destination_rate_delay;
-        self.destinations[key].state = State::Suspended;
+        let State::Ready(window) = self.destinations[key].state else { return };
+        self.destinations[key].state = State::Suspended(window);
         self.set_timer(key, Some(self.now + delay));
         let place = self.place(key);
         self.note(Note::Suspended { place });
         self.refresh_ready(key);
     }
 
-    fn resume(&mut self, key: DestinationKey) {
-        self.destinations[key].state = State::Ready(Window::new(1));
+    fn resume(&mut self, key: DestinationKey, window: Window) {
+        self.destinations[key].state = State::Ready(window.resumed());
         let place = self.place(key);
         self.note(Note::Resumed { place });
         self.refresh_ready(key);
@@ -155,7 +159,7 @@ impl Engine {
                     self.set_timer(key, Some(self.now + keep));
                 }
             }
-            State::Throttled { .. } | State::Suspended => {}
+            State::Throttled { .. } | State::Suspended(_) => {}
         }
     }
 

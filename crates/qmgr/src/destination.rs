@@ -44,8 +44,12 @@ impl Cause {
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum State {
     Ready(Window),
-    Throttled { since: Time, cause: Cause },
-    Suspended,
+    Throttled {
+        since: Time,
+        cause: Cause,
+    },
+    /// A rate delay: the window as it was, because failures count across delays.
+    Suspended(Window),
 }
 
 /// One destination.

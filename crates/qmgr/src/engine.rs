@@ -55,6 +55,8 @@ pub struct Engine {
     pub(crate) transport_names: BTreeMap<Arc<str>, usize>,
     /// Transports in the order of their turns.
     pub(crate) turns: VecDeque<usize>,
+    /// A transport that has its turn, and waits for recipients to be asked for.
+    pub(crate) turn_kept: Option<usize>,
     pub(crate) destinations: SlotMap<DestinationKey, Destination>,
     pub(crate) jobs: SlotMap<JobKey, Job>,
     pub(crate) peers: SlotMap<PeerKey, Peer>,
@@ -111,6 +113,7 @@ impl Engine {
             transports: Vec::new(),
             transport_names: BTreeMap::new(),
             turns: VecDeque::new(),
+            turn_kept: None,
             destinations: SlotMap::with_key(),
             jobs: SlotMap::with_key(),
             peers: SlotMap::with_key(),
@@ -358,17 +361,26 @@ impl Engine {
             if let Some(effect) = self.outbox.pop_front() {
                 return Some(effect);
             }
+            let kept = self.turn_kept.take().filter(|index| self.transports[*index].selectable());
             if !self.paused
-                && let Some(transport) = self.select_transport()
+                && let Some(transport) = kept.or_else(|| self.select_transport())
             {
                 if !self.lock_transport(transport) {
-                    self.select_entry(transport);
+                    self.select_entry(transport, kept.is_some());
                 }
             } else if !self.import_one() {
                 return None;
             }
             self.check();
         }
+    }
+
+    /// Whether the next effect gives an entry to an agent: all others have been taken.
+    pub fn about_to_select(&self) -> bool {
+        let selectable = |index: &&usize| self.transports[**index].selectable();
+        let next = self.turn_kept.iter().chain(&self.turns).find(selectable);
+        let next = next.map(|index| &self.transports[*index]);
+        self.outbox.is_empty() && !self.paused && next.is_some_and(|transport| !transport.must_wait())
     }
 
     /// When [`Engine::handle_timeout`] wants to be called; nothing when only an event can go on.

@@ -12,10 +12,10 @@ use crate::destination::{DestinationKey, State};
 use crate::effect::{Delivery, Effect, Reuse, Target};
 use crate::engine::Engine;
 use crate::event::DeliveryNumber;
-use crate::job::JobKey;
+use crate::job::{Job, JobKey};
 use crate::message::MessageKey;
 use crate::note::Note;
-use crate::peer::{EntryQueue, Peer, PeerKey};
+use crate::peer::PeerKey;
 use crate::transport::Lock;
 
 new_key_type! {
@@ -74,19 +74,6 @@ impl Engine {
         self.recipients += 1;
     }
 
-    fn obtain_peer(&mut self, key: JobKey, destination: DestinationKey) -> PeerKey {
-        let job = &mut self.jobs[key];
-        if let Some(peer) = job.peers.get(destination) {
-            return peer;
-        }
-        job.newest_place += 1;
-        let place = job.newest_place;
-        let fresh = Peer { job: key, destination, place, entries: EntryQueue::default(), references: 0 };
-        let peer = self.peers.insert(fresh);
-        self.jobs[key].peers.insert(destination, peer);
-        peer
-    }
-
     fn append_entry(&mut self, key: EntryKey) {
         let Entry { message, job, peer, destination, .. } = self.entries[key];
         self.peers[peer].entries.push_back(key);
@@ -109,9 +96,10 @@ impl Engine {
     }
 
     /// Lets a free agent of the transport take the entry whose turn it is. To be called when the transport
-    /// is selectable; the choice is made here and not earlier.
-    pub(crate) fn select_entry(&mut self, transport: usize) {
-        if self.transports[transport].params.delivery_slot_cost >= 2 {
+    /// is selectable; the choice is made here and not earlier. Where more recipients should be read first,
+    /// so that entries are full, the turn is kept until that was asked for.
+    pub(crate) fn select_entry(&mut self, transport: usize, turn_kept: bool) {
+        if self.transports[transport].params.delivery_slot_cost >= 2 && !turn_kept {
             self.preempt(transport);
         }
         let ready = &self.transports[transport].ready;
@@ -119,9 +107,14 @@ impl Engine {
         let job = self.peers[*peer].job;
         let behind_cursor = (first.0, self.jobs[job].cursor + 1)..=(first.0, u64::MAX);
         let peer = ready.range(behind_cursor).next().map_or(*peer, |(_, peer)| *peer);
+        if self.read_before(job) {
+            self.turn_kept = Some(transport);
+            return;
+        }
         let entry = self.peers[peer].entries.front().expect("a ready peer has entries");
-        self.jobs[job].cursor = self.peers[peer].place;
+        (self.jobs[job].cursor, self.jobs[job].round_starts) = (self.peers[peer].place, None);
         self.begin_entry(entry);
+        self.retire_passed(job);
         let here = &mut self.transports[transport];
         if here.candidate.is_some_and(|cache| cache.of != job) {
             here.candidate = None;
@@ -131,8 +124,40 @@ impl Engine {
         slots.slots_available += 1;
         slots.slots_used += 1;
         self.deliver(entry);
-        self.read_ahead(self.jobs[job].message, job);
-        self.retire_if_idle(job);
+        let message = self.jobs[job].message;
+        self.read_when_dry(message, job);
+        match self.messages[message].next {
+            None if self.jobs[job].todo == 0 => self.retire_job(job),
+            _ => self.stall_if_idle(job),
+        }
+    }
+
+    /// Reads ahead for the job that is about to be selected, and for those in front of it that have nothing
+    /// to do. Returns whether that was worth it for one of them.
+    fn read_before(&mut self, job: JobKey) -> bool {
+        let Job { transport, place, message, .. } = self.jobs[job];
+        for index in 0..self.transports[transport].stalled.len() {
+            let other = self.transports[transport].stalled[index];
+            let Job { todo, place: before, message, .. } = self.jobs[other];
+            if todo == 0 && before < place && self.read_ahead(message, other, true) {
+                return true;
+            }
+        }
+        self.read_ahead(message, job, true)
+    }
+
+    /// Reads on for a job that has nothing left to do: an agent may be free for it.
+    fn read_when_dry(&mut self, message: MessageKey, job: JobKey) {
+        if self.jobs[job].todo == 0 {
+            self.read_ahead(message, job, false);
+        }
+    }
+
+    /// Whether the job has an entry that could be selected.
+    pub(crate) fn has_ready(&self, job: JobKey) -> bool {
+        let Job { transport, place, todo, .. } = self.jobs[job];
+        let of_job = (place, 0)..=(place, u64::MAX);
+        todo > 0 && self.transports[transport].ready.range(of_job).next().is_some()
     }
 
     /// Moves an entry from the front of its peer to the busy ones.
@@ -225,11 +250,11 @@ impl Engine {
         }
         self.refresh_ready(destination);
         self.retain(destination);
-        self.retire_if_idle(job);
+        self.stall_if_idle(job);
         if self.messages[message].entries == 0 {
             self.complete(message);
         } else {
-            self.read_ahead(message, job);
+            self.read_when_dry(message, job);
         }
     }
 

@@ -99,6 +99,11 @@ impl Window {
         Window { size: size.max(1), success: 0.0, failure: 0.0, failed_cohorts: 0.0 }
     }
 
+    /// After a rate delay: one delivery at a time, and all the evidence there was.
+    pub(crate) fn resumed(self) -> Window {
+        Window { size: 1, ..self }
+    }
+
     /// A good completion, while `busy` deliveries run, the finished one included.
     pub(crate) fn succeed(&mut self, rules: &WindowRules, busy: u32) {
         self.failed_cohorts = 0.0;

@@ -10,6 +10,7 @@
 
 use mail::Time;
 use slotmap::new_key_type;
+use smallvec::SmallVec;
 
 use crate::destination::DestinationKey;
 use crate::engine::Engine;
@@ -52,6 +53,8 @@ pub(crate) struct Job {
     /// The place of the newest peer, and of the one selected last.
     pub(crate) newest_place: u64,
     pub(crate) cursor: u64,
+    /// The first place behind the cursor that was taken before newcomers joined, once it is known.
+    pub(crate) round_starts: Option<u64>,
 }
 
 /// Distance between neighbours that are appended.
@@ -85,7 +88,12 @@ impl Engine {
         if !self.jobs[job].listed {
             self.link_job(job);
         }
-        self.transports[transport].candidate = None;
+        let here = &mut self.transports[transport];
+        here.candidate = None;
+        // It was passed over for lack of an open destination, and may have one now.
+        if here.current.is_some_and(|current| self.jobs[job].place < self.jobs[current].place) {
+            here.current = here.head;
+        }
         job
     }
 
@@ -174,16 +182,37 @@ impl Engine {
         self.jobs[key].listed = false;
         let here = &mut self.transports[transport];
         here.by_time.remove(&queued);
+        here.stalled.retain(|other| *other != key);
         if here.candidate.is_some_and(|cache| cache.of == key || cache.best == Some(key)) {
             here.candidate = None;
         }
     }
 
-    /// Retires a job that has nothing to do and cannot expect more soon.
-    pub(crate) fn retire_if_idle(&mut self, key: JobKey) {
+    /// Notes a job that has nothing to do: it keeps its place, in case more is read, until another one
+    /// behind it is selected.
+    pub(crate) fn stall_if_idle(&mut self, key: JobKey) {
         let job = &self.jobs[key];
-        if job.listed && job.todo == 0 && !self.messages[job.message].loading {
-            self.retire_job(key);
+        let stalled = &mut self.transports[job.transport].stalled;
+        if job.listed && job.todo == 0 && !stalled.contains(&key) {
+            stalled.push(key);
+        }
+    }
+
+    /// Retires the jobs in front of the one that is selected that still have nothing to do.
+    pub(crate) fn retire_passed(&mut self, selected: JobKey) {
+        let transport = self.jobs[selected].transport;
+        if self.transports[transport].stalled.is_empty() {
+            return;
+        }
+        let mut stalled = std::mem::take(&mut self.transports[transport].stalled);
+        stalled.retain(|key| self.jobs[*key].todo == 0);
+        let place = self.jobs[selected].place;
+        let waits = |job: &Job| job.place >= place || self.messages[job.message].loading;
+        let (kept, passed): (SmallVec<_>, SmallVec<[_; 1]>) =
+            stalled.into_iter().partition(|key| waits(&self.jobs[*key]));
+        self.transports[transport].stalled = kept;
+        for job in passed {
+            self.retire_job(job);
         }
     }
 
@@ -327,6 +356,7 @@ impl Job {
             peers: FewMap::new(),
             newest_place: 0,
             cursor: 0,
+            round_starts: None,
         }
     }
 }

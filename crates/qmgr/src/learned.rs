@@ -36,10 +36,10 @@ impl Engine {
     fn learned_of(&self, key: DestinationKey, now: Time, keep: bool) -> Option<LearnedDestination> {
         let destination = &self.destinations[key];
         let transport = &self.transports[destination.transport];
-        let suspended = matches!(destination.state, State::Suspended);
+        let suspended = matches!(destination.state, State::Suspended(_));
         let window = match &destination.state {
             State::Ready(window) => window.size,
-            State::Throttled { .. } | State::Suspended => transport.rules.initial,
+            State::Throttled { .. } | State::Suspended(_) => transport.rules.initial,
         };
         (keep || suspended).then(|| LearnedDestination {
             transport: Arc::clone(&transport.name),
@@ -65,7 +65,7 @@ impl Engine {
             let window = if limit == 0 { known.window } else { known.window.min(limit) };
             let key = self.destination(transport, &known.destination, &known.nexthop);
             self.destinations[key].state = match suspended {
-                Some(_) => State::Suspended,
+                Some(_) => State::Suspended(Window::new(1)),
                 None => State::Ready(Window::new(window)),
             };
             self.set_timer(key, Some(suspended.unwrap_or(forgotten)));

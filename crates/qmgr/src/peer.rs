@@ -1,16 +1,16 @@
 //! Peers: what one job has for one destination.
 //!
-//! Promises: entries first in, first out. Peers of a job take turns in the order in which they joined it.
-//! Known difference from Postfix: a peer that joins a job in the middle of a round gets its turn in that
-//! round, not after it.
+//! Promises: entries first in, first out. Peers of a job take turns in the order in which they joined it;
+//! one that joins in the middle of a round gets its turn when the round is over.
 
 use std::collections::VecDeque;
 
 use slotmap::new_key_type;
 
 use crate::destination::DestinationKey;
+use crate::engine::Engine;
 use crate::entry::EntryKey;
-use crate::job::JobKey;
+use crate::job::{Job, JobKey};
 
 new_key_type! {
     /// Names a peer.
@@ -28,6 +28,47 @@ pub(crate) struct Peer {
     pub(crate) entries: EntryQueue,
     /// All entries, also those in delivery.
     pub(crate) references: u32,
+}
+
+/// Distance between peers that joined before the first turn was taken.
+const GAP: u64 = 1 << 32;
+/// Newcomers that find room between two neighbours, about.
+const ROOM: u64 = 1 << 20;
+
+impl Engine {
+    /// The job's peer for a destination, found or made.
+    pub(crate) fn obtain_peer(&mut self, key: JobKey, destination: DestinationKey) -> PeerKey {
+        if let Some(peer) = self.jobs[key].peers.get(destination) {
+            return peer;
+        }
+        let place = self.place_of_newcomer(key);
+        let fresh = Peer { job: key, destination, place, entries: EntryQueue::default(), references: 0 };
+        let peer = self.peers.insert(fresh);
+        self.jobs[key].peers.insert(destination, peer);
+        peer
+    }
+
+    /// The place whose turn comes last: right behind the peer that had its turn last, with the round
+    /// beginning behind the newcomer. Where there is no room left, the end of the line.
+    fn place_of_newcomer(&mut self, key: JobKey) -> u64 {
+        let Job { newest_place, cursor, round_starts, .. } = self.jobs[key];
+        let behind = || self.jobs[key].peers.values().map(|peer| self.peers[*peer].place);
+        let next = round_starts.or_else(|| behind().filter(|place| *place > cursor).min());
+        let step = next.map(|next| ((next - cursor) / ROOM).max(1));
+        let job = &mut self.jobs[key];
+        job.round_starts = next;
+        match (next, step) {
+            (Some(next), Some(step)) if cursor > 0 && cursor + step < next => job.cursor = cursor + step,
+            _ => {
+                job.newest_place = newest_place + GAP;
+                if cursor > 0 && next.is_none() {
+                    job.cursor = job.newest_place;
+                }
+                return job.newest_place;
+            }
+        }
+        job.cursor
+    }
 }
 
 /// Entries first in, first out. The first one needs no memory of its own: nearly always it is the only one.

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use mail::Time;
+use smallvec::SmallVec;
 
 use crate::destination::{Cause, Destination, DestinationKey, Ready};
 use crate::engine::Engine;
@@ -56,6 +57,8 @@ pub(crate) struct Transport {
     pub(crate) tail: Option<JobKey>,
     pub(crate) current: Option<JobKey>,
     pub(crate) candidate: Option<Candidate>,
+    /// Jobs on the list that have had nothing to do.
+    pub(crate) stalled: SmallVec<[JobKey; 1]>,
     /// The jobs by when their messages entered memory.
     pub(crate) by_time: BTreeMap<(Time, u64), JobKey>,
     /// The oldest job that has recipients to read.
@@ -81,6 +84,7 @@ impl Transport {
             tail: None,
             current: None,
             candidate: None,
+            stalled: SmallVec::new(),
             by_time: BTreeMap::new(),
             next_unread: None,
         }
@@ -92,6 +96,11 @@ impl Transport {
             && self.dead.is_none()
             && matches!(self.lock, Lock::Open | Lock::Due)
             && (self.params.process_limit == 0 || u64::from(self.busy) < self.params.process_limit)
+    }
+
+    /// Whether its rate delay comes before the next selection.
+    pub(crate) fn must_wait(&self) -> bool {
+        self.lock == Lock::Open && !self.params.transport_rate_delay.is_zero()
     }
 
     /// Whether the destination may hold one more agent of a pool of which it may have `percent`. Where it
@@ -129,11 +138,10 @@ impl Engine {
     /// Starts the rate delay of a transport. Returns whether there is one to wait for.
     pub(crate) fn lock_transport(&mut self, index: usize) -> bool {
         let transport = &mut self.transports[index];
-        let delay = transport.params.transport_rate_delay;
-        if transport.lock != Lock::Open || delay.is_zero() {
+        if !transport.must_wait() {
             return false;
         }
-        let until = self.now + delay;
+        let until = self.now + transport.params.transport_rate_delay;
         transport.lock = Lock::Waiting(until);
         let place = Place { transport: Arc::clone(&transport.name), destination: None };
         self.timers.insert((until, Timer::TransportRate(index)));

@@ -63,7 +63,7 @@ impl Engine {
         let until = destination.timer.unwrap_or(self.now);
         let state = match &destination.state {
             State::Ready(window) => DestinationState::Ready { window: window.size },
-            State::Suspended => DestinationState::Suspended { until },
+            State::Suspended(_) => DestinationState::Suspended { until },
             State::Throttled { since, cause } => {
                 DestinationState::Throttled { since: *since, until, reason: cause.line() }
             }
@@ -171,7 +171,7 @@ impl Engine {
         let agents = limit != 0 && u64::from(transport.busy) >= limit;
         let until = here.timer.unwrap_or(self.now);
         match (&here.state, transport.lock) {
-            (State::Suspended, _) => Why::RateDelay { transport: name, until },
+            (State::Suspended(_), _) => Why::RateDelay { transport: name, until },
             (_, Lock::Waiting(until)) => Why::RateDelay { transport: name, until },
             (State::Ready(window), _) if here.busy >= window.size => {
                 let destination = Arc::clone(&here.name);

@@ -37,8 +37,11 @@ impl Narrator {
         self.messages.get(&id).map_or_else(|| id.to_string().into(), |message| Arc::clone(&message.name))
     }
 
+    /// In the order of the envelope, however they were decided.
     fn addresses(&self, id: QueueId, positions: &[u32]) -> Vec<Arc<str>> {
         let recipients = self.messages.get(&id).map_or(&[][..], |message| &message.recipients);
+        let mut positions = positions.to_vec();
+        positions.sort_unstable();
         positions
             .iter()
             .filter_map(|position| recipients.get(*position as usize))

@@ -243,20 +243,38 @@ impl<'s> Run<'s> {
     }
 
     /// Does what the engine asks for, until it asks for nothing more. Mail that waits for a selection is
-    /// accepted as soon as one selection less has been made.
+    /// accepted when that selection is the next thing to happen, or when nothing else is under way.
     fn settle(&mut self) -> Result<(), String> {
         loop {
-            match self.before_selection.first() {
-                Some(&(n, index)) if n <= self.selections.0 + self.selections.1 + 1 => {
-                    self.before_selection.remove(0);
-                    self.accept(index);
+            if self.engine.about_to_select() && self.accept_before_selection()? {
+                continue;
+            }
+            match self.engine.poll_effect() {
+                Some(effect) => self.perform(effect)?,
+                None if self.agents_free && self.in_flight.is_empty() => {
+                    if !self.accept_before_selection()? {
+                        return Ok(());
+                    }
                 }
-                _ => match self.engine.poll_effect() {
-                    Some(effect) => self.perform(effect)?,
-                    None => return Ok(()),
-                },
+                None => return Ok(()),
             }
         }
+    }
+
+    /// Accepts the mail that waits for the next selection, if any, and lets it enter memory first.
+    fn accept_before_selection(&mut self) -> Result<bool, String> {
+        let made = self.selections.0 + self.selections.1;
+        let Some(&(_, index)) = self.before_selection.first().filter(|(n, _)| *n <= made + 1) else {
+            return Ok(false);
+        };
+        self.before_selection.remove(0);
+        self.engine.pause_deliveries(self.now);
+        self.accept(index);
+        while let Some(effect) = self.engine.poll_effect() {
+            self.perform(effect)?;
+        }
+        self.engine.resume_deliveries(self.now);
+        Ok(true)
     }
 
     fn perform(&mut self, effect: Effect) -> Result<(), String> {
