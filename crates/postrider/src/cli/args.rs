@@ -56,10 +56,18 @@ pub(crate) enum Command {
                             SIGTERM and Ctrl-C stop it cleanly; SIGHUP reads the configuration again.")]
     Serve,
     /// Check, show or explain the configuration
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  postrider config check --config new.toml\n  \
+                      postrider config show -o smtp.recipient_limit=50"
+    )]
     Config(ConfigCommand),
     /// Look at the queue and change it
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  postrider queue list --queue deferred --older-than 1d\n  \
+                      postrider queue hold --sender @example.com"
+    )]
     Queue(QueueCommand),
     /// Ask for delivery now
     Flush(FlushArgs),
@@ -72,6 +80,7 @@ pub(crate) enum Command {
         letters: String,
     },
     /// How the engine is: addresses, queues, disk
+    #[command(after_help = "Examples:\n  postrider status\n  postrider status --json | jq .accepting")]
     Status {
         /// One JSON object
         #[arg(long)]
@@ -99,6 +108,7 @@ pub(crate) enum Command {
     /// A test client: sends messages over SMTP or LMTP as fast as told, and says how it went
     Source(SourceArgs),
     /// Version of the program, the spool format and the control protocol
+    #[command(after_help = "Example:\n  postrider version")]
     Version,
 }
 

@@ -184,6 +184,8 @@ mod tests {
     fn every_command_explains_itself() {
         fn walk(command: &clap::Command, path: &str) {
             assert!(command.get_about().is_some(), "{path} has no help");
+            let more = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(command.is_hide_set() || more.contains("Example"), "{path} has no example");
             for argument in command.get_arguments() {
                 assert!(argument.get_help().is_some(), "{path} {}", argument.get_id());
             }

@@ -50,6 +50,10 @@ impl<'s> Conversation<'s> {
                     false => return Ok(()),
                 },
             };
+            if stage == Stage::Mail && self.sink.has_enough() {
+                self.session.close(&enough(421));
+                continue;
+            }
             self.sink.reaches(stage).await?;
             if stage == Stage::Message {
                 self.message().await?;
@@ -111,7 +115,11 @@ impl<'s> Conversation<'s> {
         let mut number = 0;
         if taken > 0 {
             let counts = &self.sink.counts;
-            number = counts.messages.add(1);
+            let Some(place) = counts.messages.add_within(self.sink.args.count) else {
+                self.session.finish(&enough(451));
+                return Ok(());
+            };
+            number = place;
             counts.recipients.add(if lmtp { taken } else { count } as u64);
             counts.bytes.add(content.len() as u64);
             self.keep(number, &transaction, content).await?;
@@ -139,6 +147,11 @@ impl<'s> Conversation<'s> {
         }
         Ok(())
     }
+}
+
+/// The reply to whoever comes behind the last message that was wanted.
+fn enough(code: u16) -> Reply {
+    Reply::new(code, Some(EnhancedStatus::new(4, 3, 2)), "The sink has taken enough")
 }
 
 fn envelope_json(number: u64, transaction: &Transaction) -> String {

@@ -78,6 +78,12 @@ impl Count {
     fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+
+    /// Adds one unless there are so many already, and says which one it is.
+    fn add_within(&self, limit: Option<u64>) -> Option<u64> {
+        let more = |count: u64| limit.is_none_or(|limit| count < limit).then_some(count + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|before| before + 1)
+    }
 }
 
 /// Runs until Ctrl-C, SIGTERM or `--count`. The exit code.
@@ -212,6 +218,11 @@ impl Sink {
             "seconds": elapsed.as_secs_f64(),
         });
         say(&summary.to_string());
+    }
+
+    /// Whether as many messages were taken as wanted.
+    fn has_enough(&self) -> bool {
+        self.args.count.is_some_and(|limit| self.counts.messages.now() >= limit)
     }
 
     fn happens(&self, percent: u64) -> bool {

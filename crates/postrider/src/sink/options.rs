@@ -24,7 +24,7 @@ pub(crate) struct SinkArgs {
     #[arg(long)]
     pub(super) lmtp: bool,
     /// Stop after so many messages
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
     /// Wait so long before an answer: DURATION, or DURATION@STAGE
     #[arg(long, value_name = "DELAY", default_value = "0s")]

@@ -39,8 +39,13 @@ async fn takes_counts_keeps_and_ends() {
     drive(move || {
         let mut client = Client::greet(address).unwrap();
         client.send("s@src.test", &["a@x.test", "b@x.test"], b".dot\r\n..\r\n").unwrap();
+        let (mut other, _) = Client::connect(address).unwrap();
+        other.command("EHLO x").unwrap();
         client.send("", &["c@x.test"], b"x\r\n").unwrap();
-        assert_eq!(client.command("QUIT").unwrap().code, 221);
+        assert_eq!(client.command("NOOP").unwrap().code, 250);
+        // A client that had much to send was served beyond the count once.
+        assert_eq!(client.command("MAIL FROM:<>").unwrap().code, 421);
+        assert_eq!(other.command("QUIT").unwrap().code, 221);
     })
     .await;
     end.await.unwrap();
