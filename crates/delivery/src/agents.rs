@@ -1,6 +1,6 @@
 //! The one way in: a job goes in, a report comes out.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use mail::{EnhancedStatus, Envelope, Outcome, QueueId, Rng, Scope};
@@ -89,7 +89,16 @@ impl Agents {
     pub fn new(config: AgentsConfig, resolver: Arc<dyn Resolver>, tls: Tls) -> Agents {
         let rng = Mutex::new(Rng::new(config.seed));
         let idle = Arc::new(IdleConnections::new(config.idle_connections_max));
-        Agents { relays: Arc::new(Relays { config, resolver, tls, idle, rng }) }
+        let hostname = RwLock::new(config.hostname);
+        Agents { relays: Arc::new(Relays { hostname, resolver, tls, idle, rng }) }
+    }
+
+    /// Deliveries that begin from now on give this name; connections that are open have given theirs.
+    pub fn set_hostname(&self, hostname: &str) {
+        let mut current = self.relays.hostname.write().unwrap_or_else(PoisonError::into_inner);
+        if **current != *hostname {
+            *current = hostname.into();
+        }
     }
 
     /// Delivers, and says what became of every recipient. Has to run inside a tokio runtime. When the
@@ -106,8 +115,8 @@ impl Agents {
             Kind::Discard => Report::of_everybody(&job, local::discard(&job.nexthop)),
             Kind::Error => Report::of_everybody(&job, local::error(&job.nexthop)),
             Kind::Retry => Report::of_everybody(&job, local::retry(&job.nexthop)),
-            Kind::Maildir => Box::pin(maildir::deliver(&job, &self.relays.config.hostname)).await,
-            Kind::Pipe => Box::pin(pipe::deliver(&job, &self.relays.config.hostname)).await,
+            Kind::Maildir => Box::pin(maildir::deliver(&job, &self.relays.hostname())).await,
+            Kind::Pipe => Box::pin(pipe::deliver(&job, &self.relays.hostname())).await,
             Kind::Unknown(kind) => {
                 let text = format!("transport {} is of the unknown kind {kind:?}", job.transport.name);
                 Report::of_everybody(&job, broken(text))

@@ -1,7 +1,7 @@
 //! One delivery over SMTP or LMTP: a connection that is still open, else the hosts of the next hop one
 //! after another, until every recipient is decided by somebody who could decide.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use mail::{EnhancedStatus, Outcome, Rng, Scope};
@@ -9,7 +9,6 @@ use smtp::client::Ending;
 use tokio::time::Instant;
 
 use crate::agents::{Job, Report, Timing};
-use crate::config::AgentsConfig;
 use crate::connect::{OpenError, Opener};
 use crate::connection::Connection;
 use crate::idle::{IdleConnections, Key};
@@ -20,7 +19,8 @@ use crate::tls::Tls;
 
 /// What deliveries share.
 pub(crate) struct Relays {
-    pub(crate) config: AgentsConfig,
+    /// Our own name; a reload changes it.
+    pub(crate) hostname: RwLock<Arc<str>>,
     pub(crate) resolver: Arc<dyn Resolver>,
     pub(crate) tls: Tls,
     pub(crate) idle: Arc<IdleConnections>,
@@ -98,6 +98,11 @@ impl<'a> Ledger<'a> {
 }
 
 impl Relays {
+    /// Our own name as of now.
+    pub(crate) fn hostname(&self) -> Arc<str> {
+        self.hostname.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) async fn deliver(&self, job: &Job, hops: &[NextHop]) -> Report {
         let started = Instant::now();
         let limit = started + job.transport.deadlines.delivery;
@@ -117,10 +122,11 @@ impl Relays {
         if ledger.open.is_empty() {
             return ledger.report();
         }
+        let hostname = self.hostname();
         let search = Search {
             resolver: &*self.resolver,
             rng: &self.rng,
-            hostname: &self.config.hostname,
+            hostname: &hostname,
             transport: &job.transport,
             is_recipient_domain: is_recipient_domain(job),
         };
@@ -140,7 +146,8 @@ impl Relays {
         limit: Instant,
     ) {
         let transport = &ledger.job.transport;
-        let opener = Opener { transport, hostname: &self.config.hostname, tls: &self.tls, limit };
+        let hostname = self.hostname();
+        let opener = Opener { transport, hostname: &hostname, tls: &self.tls, limit };
         let most = if transport.mx_session_limit == 0 { usize::MAX } else { transport.mx_session_limit };
         let mut sessions = 0;
         for target in targets {

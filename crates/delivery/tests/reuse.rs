@@ -49,6 +49,20 @@ async fn messages_for_one_next_hop_share_a_connection() {
 }
 
 #[tokio::test]
+async fn a_new_name_is_given_on_new_connections() {
+    let server = ScriptedServer::start(Script::good()).await;
+    let agents = agents();
+    agents.deliver(job(patient(), &server.nexthop(), &["a@b.test"])).await;
+    agents.set_hostname("new.test");
+    agents.deliver(job(patient(), &server.nexthop(), &["a@b.test"])).await;
+    agents.close().await;
+    agents.deliver(job(patient(), &server.nexthop(), &["a@b.test"])).await;
+    let heard = server.heard();
+    let hellos: Vec<&str> = heard.lines.iter().map(|lines| lines[0].as_str()).collect();
+    assert_eq!(hellos, ["EHLO me.test", "EHLO new.test"]);
+}
+
+#[tokio::test]
 async fn what_a_refused_message_left_behind_is_reset() {
     let server = ScriptedServer::start(Script::new(|asked| match (asked.stage, asked.count) {
         (Stage::Rcpt, 0) => Act::reply("550 5.1.1 no"),

@@ -8,14 +8,15 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, reload};
 
 /// The formats of `log.format`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,19 +25,54 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Puts another filter into force.
+type Refilter = dyn Fn(EnvFilter) + Send + Sync;
+
+/// There is one log in a process.
+static REFILTER: OnceLock<Box<Refilter>> = OnceLock::new();
+
 /// Starts logging. Called once, before anything can have something to say.
 pub(crate) fn start(format: Format, level: &str, hostname: &str) {
-    let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr);
     // A second start (a test that serves twice in one process) keeps the first one's settings.
     let _ = match format {
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_current_span(false);
+            let builder = builder.with_env_filter(filter(level)).with_filter_reloading();
+            keep(builder.reload_handle());
+            builder.try_init()
+        }
         Format::Text => {
             let stamped = std::env::var_os("JOURNAL_STREAM").is_none() || std::io::stderr().is_terminal();
             let hostname = hostname.to_owned();
-            builder.event_format(TextLine { stamped, hostname, pid: std::process::id() }).try_init()
+            let builder = builder.event_format(TextLine { stamped, hostname, pid: std::process::id() });
+            let builder = builder.with_env_filter(filter(level)).with_filter_reloading();
+            keep(builder.reload_handle());
+            builder.try_init()
         }
     };
+}
+
+/// From now on lines of this level and above are written.
+pub(crate) fn set_level(level: &str) {
+    if let Some(refilter) = REFILTER.get() {
+        refilter(filter(level));
+    }
+}
+
+fn filter(level: &str) -> EnvFilter {
+    EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+fn keep<S: 'static>(handle: reload::Handle<EnvFilter, S>)
+where
+    reload::Handle<EnvFilter, S>: Send + Sync,
+{
+    let refilter = move |filter| {
+        // It fails only when there is no log any more.
+        let _ = handle.reload(filter);
+    };
+    let _ = REFILTER.set(Box::new(refilter));
 }
 
 struct TextLine {

@@ -6,12 +6,14 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use delivery::Agents;
 use ingress::{Hold, Ingress};
 use tracing::{error, info};
 
 use super::certificates;
 use super::deliveries::Transports;
 use super::engine_task::EngineHandle;
+use super::logging;
 use super::reports::ReportSettings;
 use super::routes::{self, Routes};
 use crate::config::{self, FrontEnd, Problems, Settings, Sources};
@@ -22,6 +24,7 @@ pub(crate) struct Reload {
     pub(crate) settings: Settings,
     pub(crate) engine: EngineHandle,
     pub(crate) routes: Arc<Routes>,
+    pub(crate) agents: Arc<Agents>,
     pub(crate) transports: Arc<ArcSwap<Transports>>,
     pub(crate) reports: Arc<ArcSwap<ReportSettings>>,
 }
@@ -49,8 +52,10 @@ impl Reload {
         smtp.reload(smtp_config);
         lmtp.reload(lmtp_config);
         self.routes.replace(routing);
+        self.agents.set_hostname(&settings.smtp.config.hostname);
         self.transports.store(Arc::new(transports(&settings)));
         self.reports.store(Arc::new(reports));
+        logging::set_level(&settings.log.level);
         let engine = settings.engine.clone();
         if self.engine.ask(move |running, now| running.reconfigure(now, engine)).await.is_err() {
             return;

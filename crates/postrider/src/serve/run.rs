@@ -130,7 +130,6 @@ fn open_failure(directory: &Path, error: &OpenError) -> Failure {
 struct Running {
     smtp: Ingress,
     lmtp: Ingress,
-    agents: Arc<Agents>,
     reload: Reload,
     engine: JoinHandle<Engine>,
     stop: watch::Sender<Stop>,
@@ -175,9 +174,7 @@ fn start(
     let services =
         Services { spool: spool.clone(), accepted, etrn, memory, clock: now, date: dsn::rfc5322_date };
     let services = Arc::new(services);
-    let [smtp, lmtp] = front_ends(&settings, &routes).map_err(|problems| Failure(78, one_line(&problems)))?;
-    let smtp = listen(&settings.smtp, smtp, &services)?;
-    let lmtp = listen(&settings.lmtp, lmtp, &services)?;
+    let [smtp, lmtp] = listeners(&settings, &routes, &services)?;
 
     let facts = Facts {
         started: now(),
@@ -197,11 +194,11 @@ fn start(
     let etrn = tokio::spawn(etrn::serve(handle.clone(), etrn_requests));
     let table = tokio::spawn(routes.clone().watch_table());
     let engine = tokio::spawn(task.run());
-    let reload = Reload { sources, settings, engine: handle, routes, transports, reports: report_settings };
+    let reports = report_settings;
+    let reload = Reload { sources, settings, engine: handle, routes, agents, transports, reports };
     Ok(Running {
         smtp,
         lmtp,
-        agents,
         reload,
         engine,
         stop,
@@ -230,7 +227,7 @@ impl Running {
             Ok(engine) => learned::write(&settings.spool.directory, engine.learned(now())),
             Err(failure) => error!("the engine failed: {failure}"),
         }
-        let _ = tokio::time::timeout(GOODBYE_MAX, self.agents.close()).await;
+        let _ = tokio::time::timeout(GOODBYE_MAX, self.reload.agents.close()).await;
         let deleted = self.deleted;
         // It has a bound of its own, and what is not marked by then is there again after the next start.
         let _ = tokio::task::spawn_blocking(move || deleted.settle()).await;
@@ -262,6 +259,17 @@ fn agents(settings: &Settings) -> Arc<Agents> {
         }
     };
     Arc::new(Agents::new(config, names, Tls::native()))
+}
+
+/// The front-ends for SMTP and LMTP.
+fn listeners(
+    settings: &Settings,
+    routes: &Arc<Routes>,
+    services: &Arc<Services>,
+) -> Result<[Ingress; 2], Failure> {
+    let configs = front_ends(settings, routes).map_err(|problems| Failure(78, one_line(&problems)))?;
+    let [smtp, lmtp] = configs;
+    Ok([listen(&settings.smtp, smtp, services)?, listen(&settings.lmtp, lmtp, services)?])
 }
 
 fn listen(

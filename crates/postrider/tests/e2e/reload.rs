@@ -34,3 +34,18 @@ fn a_reload_changes_what_the_file_changed() {
     said.unwrap_or_else(|error| panic!("{error}"));
     assert!(announces(&engine, "200000"), "the old configuration keeps running");
 }
+
+#[test]
+fn a_new_level_of_the_log_holds_at_once() {
+    let place = Place::new();
+    let file = place.folder.path().join("postrider.toml");
+    fs::write(&file, "").expect("a file");
+    let mut engine = start_completely(&place.setup().with_file(&file));
+    fs::write(&file, "[log]\nlevel = \"debug\"\n").expect("a file");
+    engine.signal(Signal::HUP);
+    let said = engine.wait_for_line("say what changed", |line| line.contains("log.level"));
+    said.unwrap_or_else(|error| panic!("{error}"));
+    let (_client, _) = Client::connect(engine.smtp()).expect("a greeting");
+    let said = engine.wait_for_line("tell of the client", |line| line.contains("debug: connect from"));
+    said.unwrap_or_else(|error| panic!("{error}"));
+}
