@@ -121,6 +121,8 @@ impl Engine {
             reporting: None,
             report_due: None,
             early: None,
+            appointment: None,
+            time_over: false,
             told: false,
             site_names: None,
         };
@@ -128,6 +130,7 @@ impl Engine {
         let key = self.messages.insert(message);
         self.active.insert(id, key);
         self.note(Note::Active { id, from });
+        self.make_appointment(key);
         let global = &self.config.global;
         let room = global.qmgr_message_recipient_limit.saturating_sub(self.recipients + self.reserved);
         let most = room.max(global.qmgr_message_recipient_minimum);
@@ -256,6 +259,7 @@ impl Engine {
             address: Arc::clone(&pending.address),
             site,
             notify_success: pending.notify_success,
+            recorded: pending.recorded,
         };
         let transport = &pending.route.transport;
         let via = Via {
@@ -265,6 +269,9 @@ impl Engine {
             selected: None,
             site: None,
         };
+        if self.messages[key].time_over {
+            return self.give_up(key, &recipient, &via);
+        }
         let ruling = route::rule(&self.config, &pending, flags.force_expire, activation.override_defer);
         if let Ruling::Decided(outcome) = ruling {
             return self.record_outcome(key, &recipient, outcome, &via);

@@ -4,7 +4,7 @@
 //! Promises: one failure report for all recipients that failed in a run; nothing that depends on a report
 //! is saved or removed before the report is durable; a report that cannot be made keeps the message.
 //! Time over is checked after a failed run, and when messages wake at their own due time, the end of life
-//! and the time of the warning are such times.
+//! and the time of the warning are such times. In memory they are timers ([`crate::appointment`]).
 
 use std::sync::Arc;
 
@@ -99,8 +99,8 @@ impl Engine {
     /// A report is durable, or was refused.
     pub(crate) fn reported(&mut self, key: MessageKey, kind: ReportKind, result: Result<(), Arc<str>>) {
         let message = &mut self.messages[key];
-        if let Some(positions) = message.early.take_if(|_| kind == ReportKind::Failure) {
-            return self.reported_early(key, positions, result);
+        if let Some(early) = message.early.take_if(|early| early.kind == kind) {
+            return self.reported_early(key, early, result);
         }
         let Some(mut reporting) = message.reporting.take_if(|reporting| reporting.pending.0 == kind) else {
             return;
@@ -271,6 +271,7 @@ impl Engine {
     /// Takes a message out of memory; its stub stays.
     pub(crate) fn leave_memory(&mut self, key: MessageKey) {
         self.forget_early_report(key);
+        self.forget_appointment(key);
         let jobs = std::mem::take(&mut self.messages[key].jobs);
         for job in jobs {
             self.free_job(job);

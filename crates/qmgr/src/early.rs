@@ -5,13 +5,17 @@
 //! failures of an earlier one reports at its end, since their positions are not known.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::effect::Effect;
 use crate::engine::Engine;
 use crate::event::ReportKind;
-use crate::message::MessageKey;
+use crate::message::{Early, MessageKey};
 use crate::note::Note;
 use crate::timer::Timer;
+
+/// How long a report waits for another one about the same message.
+const BUSY_RETRY: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// A recipient failed: its report is due in a while, if the run takes that long.
@@ -41,23 +45,33 @@ impl Engine {
         if message.reporting.is_some() || message.bounced.is_empty() {
             return;
         }
-        let (id, positions) = (message.id, std::mem::take(&mut message.bounced));
-        message.early = Some(positions.clone());
+        if message.early.is_some() {
+            // One at a time: that of the delay is under way.
+            let at = self.now + BUSY_RETRY;
+            message.report_due = Some(at);
+            self.timers.insert((at, Timer::BounceReport(key)));
+            return;
+        }
+        let (id, kind) = (message.id, ReportKind::Failure);
+        let positions = std::mem::take(&mut message.bounced);
+        message.early = Some(Early { kind, positions: positions.clone() });
         // The outcomes must be readable by whoever writes the report.
         self.save_active(key);
-        self.outbox.push_back(Effect::Report { id, kind: ReportKind::Failure, positions });
+        self.outbox.push_back(Effect::Report { id, kind, positions });
     }
 
-    /// An early report is durable, or was refused: then the end of the run tries again.
-    pub(crate) fn reported_early(
-        &mut self,
-        key: MessageKey,
-        positions: Vec<u32>,
-        result: Result<(), Arc<str>>,
-    ) {
+    /// An early report is durable, or was refused: then the end of the run, or the next failure, tries again.
+    pub(crate) fn reported_early(&mut self, key: MessageKey, early: Early, result: Result<(), Arc<str>>) {
         let message = &mut self.messages[key];
-        let id = message.id;
+        let (id, Early { kind, positions }) = (message.id, early);
         match result {
+            Ok(()) if kind == ReportKind::Delay => {
+                if let Some(stub) = self.stubs.get_mut(id) {
+                    stub.flags.warned = true;
+                }
+                self.save_active(key);
+                self.note(Note::Warned { id, positions });
+            }
             Ok(()) => {
                 message.told = true;
                 let due = !message.bounced.is_empty();
@@ -68,8 +82,10 @@ impl Engine {
                 self.note(Note::Bounced { id, positions });
             }
             Err(reason) => {
-                message.bounced.splice(0..0, positions);
-                self.note(Note::ReportFailed { id, kind: ReportKind::Failure, reason });
+                if kind == ReportKind::Failure {
+                    message.bounced.splice(0..0, positions);
+                }
+                self.note(Note::ReportFailed { id, kind, reason });
             }
         }
         self.expect_early_report(key);

@@ -148,6 +148,8 @@ impl Engine {
         for index in 0..self.transports.len() {
             self.reconfigure_transport(index);
         }
+        let in_memory: Vec<MessageKey> = self.messages.keys().collect();
+        in_memory.into_iter().for_each(|key| self.make_appointment(key));
         self.check();
     }
 
@@ -245,6 +247,7 @@ impl Engine {
                 Timer::TransportRate(index) => self.unlock_transport(index),
                 Timer::Destination(key) => self.destination_timeout(key),
                 Timer::BounceReport(key) => self.report_early(key),
+                Timer::Appointment(key) => self.keep_appointment(key),
             }
         }
         self.refresh_when_due();

@@ -42,6 +42,8 @@ pub(crate) struct Assigned {
     pub(crate) address: Arc<str>,
     pub(crate) site: SiteId,
     pub(crate) notify_success: bool,
+    /// An earlier attempt is on record.
+    pub(crate) recorded: bool,
 }
 
 /// Deliveries that follow each other within this time are back to back: their connection is kept.

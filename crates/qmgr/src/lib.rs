@@ -8,6 +8,7 @@
 //! Refuses: files, sockets, the current time, message text, envelopes beyond recipients.
 
 mod admission;
+mod appointment;
 mod ascending;
 mod backoff;
 mod check;

@@ -240,12 +240,23 @@ pub(crate) struct Message {
     pub(crate) reporting: Option<Reporting>,
     /// When its failed recipients are to be reported though the run goes on.
     pub(crate) report_due: Option<Time>,
-    /// The recipients of a report that was asked for in the middle of the run and is not answered.
-    pub(crate) early: Option<Vec<u32>>,
+    /// A report that was asked for in the middle of the run and is not answered.
+    pub(crate) early: Option<Early>,
+    /// When the sender is to be warned, or life ends.
+    pub(crate) appointment: Option<Time>,
+    /// Its life ended while it was in memory: what is not in delivery is given up.
+    pub(crate) time_over: bool,
     /// Recipients that failed in this run have been reported already.
     pub(crate) told: bool,
     /// The names behind the stub's sites, where they are too many to list anew for every save.
     pub(crate) site_names: Option<Arc<[Arc<str>]>>,
+}
+
+/// A report that does not wait for the end of the run.
+#[derive(Debug)]
+pub(crate) struct Early {
+    pub(crate) kind: ReportKind,
+    pub(crate) positions: Vec<u32>,
 }
 
 /// The reports of a message whose run is over, one at a time.

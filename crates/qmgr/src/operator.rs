@@ -6,7 +6,6 @@
 use mail::QueueId;
 
 use crate::engine::Engine;
-use crate::entry::EntryKey;
 use crate::event::Queue;
 use crate::message::{MessageKey, Order};
 use crate::note::Note;
@@ -58,13 +57,7 @@ impl Engine {
 
     /// Takes back all entries of a message that no agent has. Its run may end with that.
     fn withdraw(&mut self, key: MessageKey) {
-        let waiting: Vec<EntryKey> = self.messages[key]
-            .jobs
-            .iter()
-            .flat_map(|job| self.jobs[*job].peers.values())
-            .flat_map(|peer| self.peers[*peer].entries.iter().copied())
-            .collect();
-        for entry in waiting {
+        for entry in self.waiting_entries(key) {
             let recipients = self.entries[entry].recipients.len();
             self.messages[key].untried += u32::try_from(recipients).unwrap_or(u32::MAX);
             self.finish_entry(entry);

@@ -14,4 +14,6 @@ pub(crate) enum Timer {
     Destination(DestinationKey),
     /// Failed recipients are reported before the run ends.
     BounceReport(MessageKey),
+    /// The sender of a message in memory is to be warned, or its life ends.
+    Appointment(MessageKey),
 }

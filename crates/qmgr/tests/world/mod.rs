@@ -34,6 +34,28 @@ pub(crate) struct Mail {
     pub(crate) recipients: Vec<(Arc<str>, Arc<str>, Arc<str>)>,
     pub(crate) finished: BTreeMap<u32, Verdict>,
     pub(crate) recorded: BTreeSet<u32>,
+    /// Recipients with NOTIFY=SUCCESS.
+    pub(crate) wants_success: BTreeSet<u32>,
+    /// Recipients of whose end the sender was told: as the spool knows it, and what the next save brings.
+    pub(crate) told: BTreeSet<u32>,
+    pub(crate) told_unsaved: BTreeSet<u32>,
+}
+
+impl Mail {
+    /// The recipients of a report; none named stands for all of that kind that nobody was told of.
+    fn concerned(&self, kind: ReportKind, positions: &[u32]) -> Vec<u32> {
+        if !positions.is_empty() {
+            return positions.to_vec();
+        }
+        let verdict = match kind {
+            ReportKind::Success => Verdict::Sent,
+            ReportKind::Failure => Verdict::Bounced,
+            _ => return Vec::new(),
+        };
+        let ended = self.finished.iter().filter(|(_, ended)| **ended == verdict).map(|(at, _)| *at);
+        let wanted = |at: &u32| kind != ReportKind::Success || self.wants_success.contains(at);
+        ended.filter(wanted).filter(|at| !self.told.contains(at)).collect()
+    }
 }
 
 pub(crate) struct World {
@@ -55,6 +77,11 @@ pub(crate) struct World {
     pub(crate) most_recipients: u64,
     /// A message was read in more than one piece.
     pub(crate) read_in_pieces: bool,
+    /// Recipients that were delivered, or decided to be.
+    sent: BTreeSet<(QueueId, u32)>,
+    /// How often the sender was told of each recipient's failure, and of its success.
+    pub(crate) failures_told: BTreeMap<(String, u32), u32>,
+    pub(crate) successes_told: BTreeMap<(String, u32), u32>,
     /// How often each recipient was delivered.
     pub(crate) delivered: BTreeMap<(String, u32), u32>,
     next_id: u64,
@@ -90,6 +117,9 @@ impl World {
             by_hand: false,
             most_recipients: 0,
             read_in_pieces: false,
+            sent: BTreeSet::new(),
+            failures_told: BTreeMap::new(),
+            successes_told: BTreeMap::new(),
             delivered: BTreeMap::new(),
             next_id: 1,
         }
@@ -125,7 +155,16 @@ impl World {
             flags: Flags::default(),
             reason: None,
         };
-        Mail { name: name.into(), stored, recipients, finished: BTreeMap::new(), recorded: BTreeSet::new() }
+        Mail {
+            name: name.into(),
+            stored,
+            recipients,
+            finished: BTreeMap::new(),
+            recorded: BTreeSet::new(),
+            wants_success: BTreeSet::new(),
+            told: BTreeSet::new(),
+            told_unsaved: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn accept(&mut self, mail: Mail) -> QueueId {
@@ -169,18 +208,70 @@ impl World {
                 let name = self.mail[&id].name.clone();
                 let result = if self.refuse_reports { Err("no".into()) } else { Ok(()) };
                 if result.is_ok() {
+                    self.tell(id, kind, &positions);
                     self.reports.push((self.now, name, kind, positions));
                 }
                 self.engine.handle_reported(self.now, id, kind, result);
             }
             Effect::Remove { id, ending } => {
                 let mail = self.mail.remove(&id).expect("removed once");
+                self.check_end(&mail, ending);
                 self.endings.insert(mail.name, ending);
             }
             Effect::Quarantine { .. } => {}
-            Effect::Note(note) => self.notes.push((self.now, note)),
+            Effect::Note(note) => {
+                if let Note::Recipient { id, position, outcome, .. } = &note
+                    && outcome.verdict == Verdict::Sent
+                {
+                    self.sent.insert((*id, *position));
+                }
+                self.notes.push((self.now, note));
+            }
         }
         true
+    }
+
+    /// A report is on its way to the sender.
+    fn tell(&mut self, id: QueueId, kind: ReportKind, positions: &[u32]) {
+        let mail = self.mail.get_mut(&id).expect("it lives");
+        let count = match kind {
+            ReportKind::Delay | ReportKind::DelayCleared => return,
+            ReportKind::Success => &mut self.successes_told,
+            _ => &mut self.failures_told,
+        };
+        for position in mail.concerned(kind, positions) {
+            *count.entry((mail.name.clone(), position)).or_default() += 1;
+            mail.told_unsaved.insert(position);
+        }
+    }
+
+    /// Nobody is forgotten by a message that ends.
+    fn check_end(&self, mail: &Mail, ending: Ending) {
+        if ending == Ending::Deleted {
+            return;
+        }
+        for position in 0..mail.recipients.len() as u32 {
+            let who = (mail.name.clone(), position);
+            let saved = mail.finished.get(&position) == Some(&Verdict::Sent);
+            let sent = saved || self.sent.contains(&(mail.stored.id, position));
+            assert!(
+                sent || self.failures_told.contains_key(&who),
+                "{who:?} is neither delivered nor reported"
+            );
+            let unasked = !sent || !mail.wants_success.contains(&position);
+            let told = self.successes_told.contains_key(&who) || self.failures_told.contains_key(&who);
+            assert!(unasked || told, "the success of {who:?} is not reported");
+        }
+    }
+
+    /// The process is gone, and another one begins with what was saved.
+    pub(crate) fn crash(&mut self) {
+        self.running.clear();
+        self.engine = Engine::new(self.config.clone(), 1);
+        for mail in self.mail.values_mut() {
+            mail.told_unsaved.clear();
+            self.engine.handle_stored(self.now, mail.stored.clone());
+        }
     }
 
     fn load(&mut self, id: QueueId, from: u32, limit: u32) {
@@ -195,7 +286,8 @@ impl World {
             let nexthop = self.relayhost.clone().unwrap_or_else(|| site.clone());
             let route = Route { transport, nexthop };
             let recorded = mail.recorded.contains(&position);
-            Pending { position, address, site, route, recorded, notify_success: false }
+            let notify_success = mail.wants_success.contains(&position);
+            Pending { position, address, site, route, recorded, notify_success }
         };
         let batch = Batch { recipients: positions.into_iter().map(pending).collect(), next };
         self.engine.handle_loaded(self.now, id, Ok(batch));
@@ -210,6 +302,8 @@ impl World {
                 assert_eq!(before, None, "{} {position} decided twice", mail.name);
             }
         }
+        let told = std::mem::take(&mut mail.told_unsaved);
+        mail.told.extend(told);
         let stored = &mut mail.stored;
         (stored.queue, stored.due, stored.attempts) = (change.queue, change.due, change.attempts);
         (stored.unfinished, stored.flags) = (change.unfinished, change.flags);
