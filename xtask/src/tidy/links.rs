@@ -160,7 +160,7 @@ fn headings(text: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 /// Numbered lines outside fenced code.
-fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+pub(super) fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut fenced = false;
     text.lines().enumerate().filter_map(move |(at, line)| {
         let fence = line.trim_start().starts_with("```");

@@ -1,15 +1,16 @@
 //! `cargo xtask tidy`: taste as a failing test.
 //!
 //! Promises: every rule of [`rules::RULES`] over every file of the repository, the links of the
-//! documentation, and the parameter names that code, configuration and documentation must share; each
-//! violation on one line with its place. Every rule has an example that it must reject and one that it
-//! must accept.
+//! documentation, the proofs of docs/parity.md, and the parameter names that code, configuration and
+//! documentation must share; each violation on one line with its place. Every rule has an example that it
+//! must reject and one that it must accept.
 //!
 //! Refuses: anything rustfmt or clippy already says.
 
 mod file;
 mod links;
 mod parameters;
+mod parity;
 mod rules;
 mod scan;
 
@@ -45,6 +46,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         .flat_map(|file| rules::RULES.iter().flat_map(move |rule| rule.violations(file)))
         .chain(files.iter().flat_map(|file| rules::machine_path_violations(file, &machine)))
         .chain(links::check(&files))
+        .chain(parity::check(&files))
         .collect();
     found.sort();
     for violation in &found {
@@ -53,7 +55,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     if !found.is_empty() {
         bail!("{} of {} files are not tidy: {} violations", paths(&found), files.len(), found.len());
     }
-    println!("tidy: {} files, {} rules", files.len(), rules::RULES.len() + 2);
+    println!("tidy: {} files, {} rules", files.len(), rules::RULES.len() + 3);
     Ok(())
 }
 
