@@ -371,7 +371,7 @@ impl Engine {
                 if !self.lock_transport(transport) {
                     self.select_entry(transport, kept.is_some());
                 }
-            } else if !self.import_one() {
+            } else if !self.import_one() && self.outbox.is_empty() {
                 return None;
             }
             self.check();

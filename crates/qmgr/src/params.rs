@@ -292,22 +292,20 @@ impl Config {
         Ok(())
     }
 
-    /// Sets a parameter by any of its names: the full one, `TRANSPORT.short_name`, or
-    /// `TRANSPORT_short_name` as in main.cf.
+    /// Sets a parameter by any of its names: the full one, `TRANSPORT_short_name` as in main.cf,
+    /// `TRANSPORT.short_name`, the short one alone for all transports that have no value of their own, or
+    /// any of them behind its section as in `transport.smtp.process_limit`.
     pub fn set_any(&mut self, name: &str, text: &str) -> Result<(), ParameterError> {
-        if let Some((transport, short)) = name.split_once('.') {
-            return self.set_for_transport(transport, short, text);
+        let (transport, parameter) = resolve(name)?;
+        match transport {
+            Some(transport) => self.set_for_transport(transport, parameter.short_name, text),
+            None => self.set(parameter.name, text),
         }
-        if PARAMETERS.iter().any(|parameter| parameter.name == name) {
-            return self.set(name, text);
-        }
-        let of_transport = |parameter: &&Parameter| parameter.section == Section::Transport;
-        let split = PARAMETERS.iter().filter(of_transport).find_map(|parameter| {
-            let transport = name.strip_suffix(parameter.short_name)?.strip_suffix('_')?;
-            (!transport.is_empty()).then_some((transport, parameter.short_name))
-        });
-        let (transport, short) = split.ok_or_else(|| ParameterError::Unknown { name: name.to_owned() })?;
-        self.set_for_transport(transport, short, text)
+    }
+
+    /// The transport that [`Config::set_any`] would set a parameter of; nothing for all of them.
+    pub fn transport_in(name: &str) -> Result<Option<&str>, ParameterError> {
+        resolve(name).map(|(transport, _)| transport)
     }
 
     /// The parameters of the whole engine, repaired where two contradict each other: the recipient
@@ -343,6 +341,28 @@ impl Config {
         global.bounce_queue_lifetime = global.bounce_queue_lifetime.min(global.maximal_queue_lifetime);
         self
     }
+}
+
+/// The transport, if it is for one, and the parameter behind a name that [`Config::set_any`] takes.
+fn resolve(name: &str) -> Result<(Option<&str>, &'static Parameter), ParameterError> {
+    let unknown = || ParameterError::Unknown { name: name.to_owned() };
+    let of_transport = || PARAMETERS.iter().filter(|parameter| parameter.section == Section::Transport);
+    let bare = ["qmgr.", "flush.", "transport."].iter().find_map(|section| name.strip_prefix(section));
+    let bare = bare.unwrap_or(name);
+    if let Some((transport, short)) = bare.split_once('.') {
+        let parameter = of_transport().find(|parameter| parameter.short_name == short).ok_or_else(unknown)?;
+        return Ok((Some(transport), parameter));
+    }
+    let whole = |parameter: &&Parameter| parameter.name == bare || parameter.short_name == bare;
+    if let Some(parameter) = PARAMETERS.iter().find(whole) {
+        return Ok((None, parameter));
+    }
+    // The longest, because one short name may end in another.
+    let split = of_transport().filter_map(|parameter| {
+        let transport = bare.strip_suffix(parameter.short_name)?.strip_suffix('_')?;
+        (!transport.is_empty()).then_some((Some(transport), parameter))
+    });
+    split.max_by_key(|(_, parameter)| parameter.short_name.len()).ok_or_else(unknown)
 }
 
 impl Parameter {

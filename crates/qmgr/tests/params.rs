@@ -61,6 +61,30 @@ fn a_parameter_is_obeyed_under_each_of_its_names() {
     config.set_any("smtp_initial_destination_concurrency", "4").unwrap();
     assert_eq!(config.transport("other").initial_destination_concurrency, 3);
     assert_eq!(config.transport("smtp").initial_destination_concurrency, 4);
+    config.set_any("transport.smtp.process_limit", "11").unwrap();
+    config.set_any("process_limit", "12").unwrap();
+    assert_eq!((config.transport("smtp").process_limit, config.transport("other").process_limit), (11, 12));
+    config.set_any("qmgr.minimal_backoff_time", "7s").unwrap();
+    assert_eq!(config.global().minimal_backoff_time, Duration::from_secs(7));
+    assert_eq!(Config::transport_in("smtp_process_limit"), Ok(Some("smtp")));
+    assert_eq!(Config::transport_in("default_process_limit"), Ok(None));
+}
+
+/// `extra_recipient_limit` and `destination_recipient_limit` end in `recipient_limit`.
+#[test]
+fn every_parameter_of_a_transport_is_known_by_its_name_in_main_cf() {
+    for parameter in parameters().iter().filter(|parameter| parameter.section == Section::Transport) {
+        for transport in ["smtp", "my_relay", "my-relay"] {
+            let name = format!("{transport}_{}", parameter.short_name);
+            assert_eq!(Config::transport_in(&name), Ok(Some(transport)), "{name}");
+            let (mut by_any, mut by_short) = (Config::default(), Config::default());
+            by_any.set_any(&name, parameter.default).expect("defaults are valid");
+            by_short
+                .set_for_transport(transport, parameter.short_name, parameter.default)
+                .expect("defaults are valid");
+            assert_eq!(by_any, by_short, "{name}");
+        }
+    }
 }
 
 #[test]

@@ -63,8 +63,11 @@ fn scenario(file: file::File) -> Result<Scenario, Fault> {
             messages.push(Message { name, ..message.clone() });
         }
     }
-    let actions =
-        file.operator.iter().map(|raw| operator(raw, &labels, &config)).collect::<Result<_, _>>()?;
+    let actions = file
+        .operator
+        .iter()
+        .map(|raw| operator(raw, &labels, &transports, &config))
+        .collect::<Result<_, _>>()?;
     Ok(Scenario { title: file.title, config, world: world(&file.world)?, sites, messages, actions })
 }
 
@@ -233,12 +236,19 @@ fn group(at: usize, table: &toml::Table) -> Result<(Arc<str>, usize), Fault> {
     Ok((site_name(at, name)?, count))
 }
 
-fn operator(raw: &file::Operator, labels: &BTreeSet<Arc<str>>, config: &Config) -> Result<Action, Fault> {
+fn operator(
+    raw: &file::Operator,
+    labels: &BTreeSet<Arc<str>>,
+    transports: &BTreeSet<Arc<str>>,
+    config: &Config,
+) -> Result<Action, Fault> {
     let at = instant(&raw.at)?.unwrap_or(Time::ZERO);
-    let what = action::parse(raw.action.get_ref(), start(&raw.action), labels)?;
+    let (text, place) = (raw.action.get_ref(), start(&raw.action));
+    let what = action::parse(text, place, labels)?;
     if let Act::SetLimit(name, value) = &what {
-        let limited = config.clone().set_any(name, value);
-        limited.map_err(|error| Fault::new(start(&raw.action), error.to_string()))?;
+        let at = place + text.find(name.as_str()).unwrap_or(0);
+        let of_value = place + text.rfind(value.as_str()).unwrap_or(0);
+        settings::check_limit(config, transports, (at, name), (of_value, value))?;
     }
     Ok(Action { at, what })
 }

@@ -3,6 +3,9 @@
 //! Promises: names, units and ranges are those of the engine's own table; a parameter that does not
 //! exist in its section is refused with the nearest one that does.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use mail::DomainList;
 use qmgr::{Config, ParameterError, Preset, Section};
 use toml::{Spanned, Value};
@@ -10,8 +13,9 @@ use toml::{Spanned, Value};
 use crate::fault::Fault;
 use crate::file::{File, Settings};
 
-/// Transports that exist without being described.
-pub(crate) const TRANSPORTS: [&str; 2] = ["smtp", "lmtp"];
+/// Transports that exist without being described: those of the daemon, and the one with other defaults.
+pub(crate) const TRANSPORTS: [&str; 8] =
+    ["smtp", "relay", "lmtp", "local", "maildir", "discard", "error", "retry"];
 
 /// What `kind` of a transport may say. In a simulated world agents of each kind do as their sites say.
 const KINDS: [&str; 7] = ["smtp", "lmtp", "pipe", "maildir", "discard", "error", "retry"];
@@ -84,6 +88,30 @@ fn set(
         return Err(Fault::unknown(key.span().start, "parameter", key.get_ref(), known));
     }
     set(key.get_ref()).map_err(|error| Fault::new(value.span().start, error.to_string()))
+}
+
+/// Whether `set-limit NAME VALUE` can be done: each with its offset.
+pub(crate) fn check_limit(
+    config: &Config,
+    transports: &BTreeSet<Arc<str>>,
+    (at, name): (usize, &str),
+    (of_value, value): (usize, &str),
+) -> Result<(), Fault> {
+    let transport = Config::transport_in(name).map_err(|_| unknown_limit(at, name, transports))?;
+    if transport.is_some_and(|transport| !transports.contains(transport)) {
+        return Err(unknown_limit(at, name, transports));
+    }
+    config.clone().set_any(name, value).map_err(|error| Fault::new(of_value, error.to_string()))
+}
+
+/// A name that no parameter and no parameter of a transport of the scenario has.
+fn unknown_limit(at: usize, name: &str, transports: &BTreeSet<Arc<str>>) -> Fault {
+    let mut known: Vec<String> =
+        qmgr::parameters().iter().map(|parameter| parameter.name.to_owned()).collect();
+    for parameter in qmgr::parameters().iter().filter(|parameter| parameter.section == Section::Transport) {
+        known.extend(transports.iter().map(|transport| format!("{transport}_{}", parameter.short_name)));
+    }
+    Fault::unknown(at, "parameter", name, known.iter().map(String::as_str))
 }
 
 /// A value as the engine's table reads it.
