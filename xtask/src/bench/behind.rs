@@ -38,10 +38,9 @@ pub(crate) fn measure(peer: &dyn Peer, place: &Workplace, messages: usize) -> Re
         Source { to: "list@dst.test", connections: 1, messages: 1, recipients: RECIPIENTS, bytes: BYTES };
     let small = Source { to: SMALL, connections: 10, messages, recipients: 1, bytes: BYTES };
     list.send(running.server())?;
-    let begun = || Ok((sink.transactions()? > 0).then_some(()));
-    poll("the first delivery of the list", PATIENCE, begun)?;
-    // What has to pass is time itself.
-    thread::sleep(AHEAD);
+    let first = poll("the first delivery of the list", PATIENCE, || sink.first_transaction())?;
+    // What has to pass is time itself. Deliveries go in steps of a second: the same offset for everybody.
+    thread::sleep((first + AHEAD).duration_since(SystemTime::now()).unwrap_or_default());
     let began = SystemTime::now();
     let (arrivals, cost) = charged(running.process(), || -> Result<Vec<SystemTime>> {
         small.send(running.server())?;

@@ -46,8 +46,10 @@ impl Strace {
         let child = command.stderr(File::create(&said)?).spawn().context("strace")?;
         let strace = Strace { child, summary };
         let attached = || {
-            let lines = fs::read_to_string(&said)?.matches(" attached").count();
-            Ok((lines >= processes.len()).then_some(()))
+            // One that has ended since it was looked up is named with what did not work.
+            let said = fs::read_to_string(&said)?;
+            let answers = said.matches(" attached").count() + said.matches("PTRACE_SEIZE").count();
+            Ok((answers >= processes.len()).then_some(()))
         };
         poll("strace attached", ATTACH, attached)?;
         Ok(strace)

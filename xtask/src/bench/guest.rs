@@ -15,6 +15,7 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::package::Unpacked;
 use super::peer::{Peer, Plan, Running, listening};
@@ -247,8 +248,12 @@ impl Running for RunningGuest {
 impl Drop for RunningGuest {
     fn drop(&mut self) {
         let running = processes(self.child.id());
-        // Both fail only when it has ended already. With it ends process 1 and so all of its namespace.
-        let _ = self.child.kill();
+        // With process 1 ends all of its namespace. `--kill-child` alone is not enough: the kernel forgets
+        // that wish when a program that changes its user is started, as Exim is.
+        for process in running.iter().filter_map(|process| Pid::from_raw(i32::try_from(*process).ok()?)) {
+            // Fails only when it has ended already.
+            let _ = kill_process(process, Signal::KILL);
+        }
         let _ = self.child.wait();
         gone(&running, Duration::from_secs(20));
     }

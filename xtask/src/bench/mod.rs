@@ -50,6 +50,9 @@ use works::{WORKS, Work};
 const OPTIONS: &[&str] =
     &["--rounds", "--messages", "--only", "--peers", "--install", "--json", "--svg", "--program"];
 
+/// What `--peers` takes for a look at Postrider by itself.
+const ALONE: &str = "none";
+
 /// Runs what `words` ask for.
 pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
     match words {
@@ -73,7 +76,10 @@ fn peers(root: &Path, options: &Options) -> Result<()> {
     let target = target(root);
     let guests = guests(options.word("--peers"), &target, install, &mut report)?;
     let program = release(root, options)?;
-    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Postrider { program }), Box::new(Postfix)];
+    let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Postrider { program })];
+    if options.word("--peers") != Some(ALONE) {
+        peers.push(Box::new(Postfix));
+    }
     peers.extend(guests);
     peers.push(Box::new(peer::Ceiling));
     if options.word("--messages").is_some() {
@@ -136,8 +142,8 @@ fn chosen(only: Option<&str>) -> Result<Vec<&'static Work>> {
     only.split(',').map(find).collect()
 }
 
-/// The peers that `--peers` names beside Postfix, which is always there. What is not unpacked and may not
-/// be downloaded is remarked in the report.
+/// The peers that `--peers` names beside Postfix, which only [`ALONE`] leaves out. What is not unpacked and
+/// may not be downloaded is remarked in the report.
 fn guests(
     names: Option<&str>,
     target: &Path,
@@ -145,10 +151,11 @@ fn guests(
     report: &mut Report,
 ) -> Result<Vec<Box<dyn Peer>>> {
     let wanted: Vec<&str> = names.map_or_else(Vec::new, |names| names.split(',').collect());
-    let known =
-        |name: &str| name == "postfix" || guest::KINDS.iter().any(|kind| kind.unpacked().name == name);
+    let known = |name: &str| {
+        name == "postfix" || name == ALONE || guest::KINDS.iter().any(|kind| kind.unpacked().name == name)
+    };
     if let Some(unknown) = wanted.iter().find(|name| !known(name)) {
-        bail!("--peers {unknown}: it takes some of postfix, exim, opensmtpd, with commas");
+        bail!("--peers {unknown}: it takes some of postfix, exim, opensmtpd, with commas, or {ALONE}");
     }
     let mut found: Vec<Box<dyn Peer>> = Vec::new();
     for kind in guest::KINDS {

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -65,9 +66,11 @@ impl SmtpSink {
         Ok(started)
     }
 
-    /// How many transactions have begun, whatever became of them.
-    pub(crate) fn transactions(&self) -> Result<usize> {
-        Ok(fs::read_dir(&self.folder)?.count())
+    /// When the first transaction began, whatever became of it.
+    pub(crate) fn first_transaction(&self) -> Result<Option<SystemTime>> {
+        let begun = |entry: io::Result<fs::DirEntry>| entry?.metadata()?.created();
+        let begun: Vec<SystemTime> = fs::read_dir(&self.folder)?.map(begun).collect::<io::Result<_>>()?;
+        Ok(begun.into_iter().min())
     }
 
     /// When each message for `recipient` had been written down.
