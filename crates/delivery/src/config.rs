@@ -7,6 +7,10 @@ use smtp::client::Stage;
 
 use crate::program::Program;
 
+/// Idle connections when nothing else is said: mail for as many sites in turn finds each one's connection
+/// again. With fewer than there are sites, each is closed just before it is wanted.
+pub const IDLE_CONNECTIONS: usize = 2048;
+
 /// What holds for every transport.
 #[derive(Clone, Debug)]
 pub struct AgentsConfig {
@@ -20,7 +24,7 @@ pub struct AgentsConfig {
 
 impl Default for AgentsConfig {
     fn default() -> AgentsConfig {
-        AgentsConfig { hostname: "localhost".into(), seed: 0, idle_connections_max: 256 }
+        AgentsConfig { hostname: "localhost".into(), seed: 0, idle_connections_max: IDLE_CONNECTIONS }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Connections that wait for their next message.
 //!
 //! Promises: a connection is in here or with one delivery, never both; none stays longer than its time;
-//! there are never more than the limit. A task sweeps while there is something to sweep, and only then.
+//! there are never more than the limit. Neither keeping one nor taking one looks at all the others. A task
+//! sweeps while there is something to sweep, and only then.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,13 +23,18 @@ pub(crate) struct Key {
 
 struct Parked {
     connection: Connection,
-    expires: Instant,
+    place: Place,
 }
+
+/// When a connection expires, and a number that no other has.
+type Place = (Instant, u64);
 
 #[derive(Default)]
 struct State {
     parked: BTreeMap<Key, Vec<Parked>>,
-    count: usize,
+    /// Every parked connection, the first to expire first.
+    expiring: BTreeMap<Place, Key>,
+    numbers: u64,
     sweeping: bool,
 }
 
@@ -51,7 +57,7 @@ impl IdleConnections {
 
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
-        self.state().count
+        self.state().expiring.len()
     }
 
     /// A connection for a message, the one used last first. Those that the other side closed are dropped
@@ -59,7 +65,7 @@ impl IdleConnections {
     pub(crate) fn take(&self, key: &Key) -> Option<Connection> {
         loop {
             let mut parked = self.state().pop(key)?;
-            if parked.expires > Instant::now() && parked.connection.is_quiet() {
+            if parked.place.0 > Instant::now() && parked.connection.is_quiet() {
                 return Some(parked.connection);
             }
             tokio::spawn(parked.connection.close());
@@ -83,9 +89,8 @@ impl IdleConnections {
             if state.earliest().is_some_and(|earliest| expires < earliest) {
                 self.sooner.notify_one();
             }
-            state.parked.entry(key).or_default().push(Parked { connection, expires });
-            state.count += 1;
-            let surplus = if state.count > self.limit { state.pop_oldest() } else { None };
+            state.push(key, connection, expires);
+            let surplus = if state.expiring.len() > self.limit { state.pop_oldest() } else { None };
             (!std::mem::replace(&mut state.sweeping, true), surplus)
         };
         if let Some(surplus) = surplus {
@@ -100,7 +105,7 @@ impl IdleConnections {
     pub(crate) async fn close_all(&self) {
         let all = {
             let mut state = self.state();
-            state.count = 0;
+            state.expiring.clear();
             std::mem::take(&mut state.parked)
         };
         let parked = all.into_values().flatten();
@@ -136,39 +141,43 @@ impl IdleConnections {
 }
 
 impl State {
+    fn push(&mut self, key: Key, connection: Connection, expires: Instant) {
+        self.numbers += 1;
+        let place = (expires, self.numbers);
+        self.expiring.insert(place, key.clone());
+        self.parked.entry(key).or_default().push(Parked { connection, place });
+    }
+
     fn pop(&mut self, key: &Key) -> Option<Parked> {
         let stack = self.parked.get_mut(key)?;
         let parked = stack.pop();
         if stack.is_empty() {
             self.parked.remove(key);
         }
-        self.count -= usize::from(parked.is_some());
-        parked
+        let parked = parked?;
+        self.expiring.remove(&parked.place);
+        Some(parked)
     }
 
     fn earliest(&self) -> Option<Instant> {
-        self.parked.values().flatten().map(|parked| parked.expires).min()
+        self.expiring.first_key_value().map(|(place, _)| place.0)
     }
 
     fn pop_oldest(&mut self) -> Option<Parked> {
-        let oldest = self.earliest()?;
-        self.pop_where(|parked| parked.expires == oldest, 1).pop()
+        let (place, key) = self.expiring.pop_first()?;
+        let stack = self.parked.get_mut(&key)?;
+        let parked = stack.iter().position(|parked| parked.place == place).map(|at| stack.remove(at));
+        if stack.is_empty() {
+            self.parked.remove(&key);
+        }
+        parked
     }
 
     fn pop_expired(&mut self, now: Instant) -> Vec<Parked> {
-        self.pop_where(|parked| parked.expires <= now, usize::MAX)
-    }
-
-    fn pop_where(&mut self, wanted: impl Fn(&Parked) -> bool, most: usize) -> Vec<Parked> {
         let mut popped = Vec::new();
-        for stack in self.parked.values_mut() {
-            while popped.len() < most {
-                let Some(place) = stack.iter().position(&wanted) else { break };
-                popped.push(stack.remove(place));
-            }
+        while self.earliest().is_some_and(|earliest| earliest <= now) {
+            popped.extend(self.pop_oldest());
         }
-        self.parked.retain(|_, stack| !stack.is_empty());
-        self.count -= popped.len();
         popped
     }
 }

@@ -29,7 +29,7 @@ mod tls;
 mod words;
 
 pub use agents::{Agents, Job, Report, Timing};
-pub use config::{AgentsConfig, Deadlines, Kind, Reuse, TlsLevel, TransportConfig};
+pub use config::{AgentsConfig, Deadlines, IDLE_CONNECTIONS, Kind, Reuse, TlsLevel, TransportConfig};
 pub use copy::{Preparation, UnknownFlag};
 pub use folder::Folder;
 pub use hickory::{SystemResolver, SystemResolverError, Unavailable};

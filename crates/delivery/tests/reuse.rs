@@ -145,6 +145,24 @@ async fn two_messages_at_once_use_two_connections() {
     assert_eq!(agents.idle_connections(), 2);
 }
 
+/// The limit was 256 once: a backlog over a thousand sites went round, and every connection was closed just
+/// before its site's next message came, so that a drain spent half its time on greetings.
+#[tokio::test]
+async fn a_round_over_many_sites_finds_every_connection_again() {
+    const SITES: usize = 300;
+    let server = ScriptedServer::start(Script::good()).await;
+    let agents = agents();
+    for _ in 0..2 {
+        for site in 0..SITES {
+            let mut transport = patient();
+            transport.name = format!("site{site}").into();
+            agents.deliver(job(transport, &server.nexthop(), &["a@b.test"])).await;
+        }
+    }
+    assert_eq!(server.heard().connections(), SITES);
+    assert_eq!(agents.idle_connections(), SITES);
+}
+
 #[tokio::test]
 async fn idle_connections_are_limited() {
     let server = ScriptedServer::start(Script::good()).await;

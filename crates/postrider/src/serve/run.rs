@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use delivery::{
-    Agents, AgentsConfig, LookupCache, Resolver as NameService, SystemResolver, Tls, Unavailable,
+    Agents, AgentsConfig, IDLE_CONNECTIONS, LookupCache, Resolver as NameService, SystemResolver, Tls,
+    Unavailable,
 };
 use ingress::{Ingress, Memory, Services};
 use qmgr::Engine;
@@ -249,7 +250,7 @@ fn agents(settings: &Settings) -> Arc<Agents> {
     let config = AgentsConfig {
         hostname: settings.smtp.config.hostname.as_str().into(),
         seed: settings.spool.options.seed,
-        ..AgentsConfig::default()
+        idle_connections_max: IDLE_CONNECTIONS.min(open_files() / 4),
     };
     let names: Arc<dyn NameService> = match SystemResolver::new() {
         Ok(resolver) => Arc::new(LookupCache::new(resolver)),
@@ -383,6 +384,13 @@ fn close_inherited_files() {
         // One of them was that of the listing itself, and is closed already.
         let _ = nix::unistd::close(number);
     }
+}
+
+/// How many files may be open; more than anybody wants where the system does not say.
+fn open_files() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    let soft = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(soft, _)| soft);
+    usize::try_from(soft).unwrap_or(usize::MAX)
 }
 
 /// Each connection is an open file; the usual limit of 1024 is for programs with few of them.
