@@ -30,7 +30,7 @@ use super::{show, why};
 /// Ids that the engine changes in one go.
 const CHANGE_AT_ONCE: usize = 1000;
 /// How long a change may take to become durable before the operator is told that it is not yet.
-const SETTLE_MAX: Duration = Duration::from_secs(10);
+const SETTLE_MAX: Duration = Duration::from_secs(60);
 
 /// What does not change while the engine runs.
 pub(crate) struct Facts {
@@ -229,7 +229,10 @@ impl Operator {
         }));
         match timeout(SETTLE_MAX, written).await {
             Ok(Ok(Ok(()))) => Ok(()),
-            _ => Err(Refusal::Told(74, "done, but not on the disk yet: the spool's disk fails".to_owned())),
+            _ => Err(Refusal::Told(
+                74,
+                "done, but not on the disk yet: the spool's disk fails, or is very slow".to_owned(),
+            )),
         }
     }
 
