@@ -35,7 +35,7 @@ fn a_rule_holds_mail_and_a_release_sends_it() {
     let list = listed(&engine, &["--queue", "hold"]);
     assert!(list.len() == 1 && list[0]["queue_id"] == id.as_str(), "{list:?}");
     ask(&engine, &["trigger", "DIAFW"], 0);
-    ask(&engine, &["flush", "--all"], 1);
+    assert!(ask(&engine, &["flush", "--all"], 0).contains("0 messages released, 1 left on hold"));
     assert_eq!(listed(&engine, &["--queue", "hold"]).len(), 1, "nothing but a release ends a hold");
     ask(&engine, &["queue", "release", "--recipient", "@held.test"], 0);
     wait_until_empty(&engine);
