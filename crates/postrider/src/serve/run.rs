@@ -124,7 +124,11 @@ fn open_failure(directory: &Path, error: &OpenError) -> Failure {
         OpenError::Options(_) => 78,
         _ => 65,
     };
-    Failure(code, format!("spool {}: {error}", directory.display()))
+    let hint = match error {
+        OpenError::Io { .. } => "; see whether spool.directory is right, and may and can be written",
+        _ => "",
+    };
+    Failure(code, format!("spool {}: {error}{hint}", directory.display()))
 }
 
 /// Everything that runs once the spool is open.
