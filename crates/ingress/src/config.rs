@@ -8,7 +8,7 @@ use std::time::Duration;
 use mail::{Address, DomainList, Envelope};
 use smtp::server::Settings;
 
-use crate::Networks;
+use crate::{Errors, Networks};
 
 /// Everything that a reload can change. A session keeps the one it began with.
 #[derive(Clone, Debug)]
@@ -43,6 +43,8 @@ pub struct Config {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Who may do what.
     pub policy: Policy,
+    /// Who is told of sessions that go wrong.
+    pub errors: Errors,
 }
 
 /// Bytes of content that a client must send in a second on average, beyond `command_timeout`
@@ -119,6 +121,7 @@ impl Default for Config {
             session_timeout: Duration::from_secs(3600),
             tls: None,
             policy: Policy::default(),
+            errors: Errors::default(),
         }
     }
 }

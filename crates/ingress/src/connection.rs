@@ -25,6 +25,7 @@ use crate::intake::{Intake, Origin};
 use crate::received::Received;
 use crate::replies::{self, reply};
 use crate::stream::Stream;
+use crate::transcript::Transcript;
 use crate::{Config, EtrnAnswer, EtrnRequest, Services};
 
 /// Room for commands in one read.
@@ -88,6 +89,7 @@ pub(crate) struct Connection {
     waiting_since: Instant,
     /// Bytes of the current content.
     content_bytes: Option<u64>,
+    transcript: Transcript,
 }
 
 impl Connection {
@@ -101,6 +103,7 @@ impl Connection {
         phase: watch::Receiver<Phase>,
     ) -> Connection {
         let now = Instant::now();
+        let transcript = config.errors.begin();
         Connection {
             session: Session::new(settings),
             config,
@@ -113,6 +116,7 @@ impl Connection {
             began: now,
             waiting_since: now,
             content_bytes: None,
+            transcript,
         }
     }
 
@@ -132,9 +136,13 @@ impl Connection {
         };
         if let Err(lost) = end {
             debug!("{lost} after {} from {}", self.stage(), self.client_name());
+            if self.session.is_inside_body() {
+                self.transcript.lost_in_content(&format!("{lost} after DATA"));
+            }
         }
         self.abandon();
         debug!("disconnect from {}", self.client_name());
+        self.transcript.end(self.client);
     }
 
     async fn converse(&mut self, stream: &mut Stream) -> Result<Next, Lost> {
@@ -175,6 +183,7 @@ impl Connection {
         if output.is_empty() {
             return Ok(());
         }
+        self.transcript.sent(output);
         let sent = timeout(self.config.command_timeout, stream.write(output)).await;
         output.clear();
         // Whoever has been answered owes the next command from now on.
@@ -202,6 +211,10 @@ impl Connection {
         match read {
             Ok(Ok(0)) => Err(Lost::Gone),
             Ok(Ok(count)) => {
+                if !inside {
+                    let from = buffer.len().saturating_sub(count);
+                    self.transcript.received(&buffer[from..]);
+                }
                 self.content_bytes = self.content_bytes.map(|bytes| bytes + count as u64);
                 Ok(())
             }
@@ -379,7 +392,8 @@ impl Connection {
     }
 
     /// As Postfix writes it, so that what reads its logs reads these.
-    fn log(&self, refusal: &Refusal) {
+    fn log(&mut self, refusal: &Refusal) {
+        self.transcript.refused(refusal);
         let verb = refusal.verb.map_or("UNKNOWN", Verb::name);
         let text = refusal.reply.one_line();
         if matches!(refusal.reply.code, 500..=503 | 555) {

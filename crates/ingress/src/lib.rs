@@ -18,6 +18,7 @@ mod received;
 mod replies;
 mod services;
 mod stream;
+mod transcript;
 
 pub use config::{Config, DATA_RATE_MIN, Hold, Policy};
 pub use listener::{Ingress, IngressStatus, ListenError};
@@ -25,3 +26,4 @@ pub use memory::Memory;
 pub use network::{Network, NetworkError, Networks};
 pub use received::Received;
 pub use services::{Accepted, EtrnAnswer, EtrnRequest, Services};
+pub use transcript::{ErrorKinds, Errors, LINES_MAX, SessionErrors};

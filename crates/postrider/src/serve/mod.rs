@@ -30,6 +30,7 @@ mod reports;
 mod resolve;
 mod routes;
 mod run;
+mod session_errors;
 mod show;
 mod why;
 mod work;

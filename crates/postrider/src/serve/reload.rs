@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use delivery::Agents;
-use ingress::{Hold, Ingress};
+use ingress::{Hold, Ingress, SessionErrors};
+use tokio::sync::mpsc;
 use tracing::{error, info};
 
 use super::certificates;
@@ -16,6 +17,7 @@ use super::engine_task::EngineHandle;
 use super::logging;
 use super::reports::ReportSettings;
 use super::routes::{self, Routes};
+use super::session_errors;
 use crate::config::{self, FrontEnd, Problems, Settings, Sources};
 
 /// Everything that takes new settings.
@@ -27,6 +29,8 @@ pub(crate) struct Reload {
     pub(crate) agents: Arc<Agents>,
     pub(crate) transports: Arc<ArcSwap<Transports>>,
     pub(crate) reports: Arc<ArcSwap<ReportSettings>>,
+    /// Where sessions that went wrong are told.
+    pub(crate) errors: mpsc::Sender<SessionErrors>,
 }
 
 /// A new configuration with all files that it names read.
@@ -69,7 +73,8 @@ impl Reload {
 
     fn read(&self) -> Result<Prepared, String> {
         let settings = self.sources.load().map_err(|problems| one_line(&problems))?.settings;
-        let front_ends = front_ends(&settings, &self.routes).map_err(|problems| one_line(&problems))?;
+        let front_ends =
+            front_ends(&settings, &self.routes, &self.errors).map_err(|problems| one_line(&problems))?;
         let routing = Routes::prepare(&settings).map_err(|problems| one_line(&problems))?;
         let reports = ReportSettings::read(&settings).map_err(|problem| problem.to_string())?;
         Ok(Prepared { settings, front_ends, routing, reports })
@@ -86,10 +91,12 @@ pub(crate) fn one_line(problems: &Problems) -> String {
 pub(crate) fn front_ends(
     settings: &Settings,
     routes: &Arc<Routes>,
+    errors: &mpsc::Sender<SessionErrors>,
 ) -> Result<[ingress::Config; 2], Problems> {
     let [smtp, lmtp] = certificates::server_configs(settings)?;
     let config = |front_end: &FrontEnd, tls| {
-        let mut config = ingress::Config { tls, ..front_end.config.clone() };
+        let errors = session_errors::wanted(settings.bounce.notify_classes, errors);
+        let mut config = ingress::Config { tls, errors, ..front_end.config.clone() };
         let routes = routes.clone();
         config.policy.hold = Hold::when(move |envelope| routes.hold(envelope));
         config

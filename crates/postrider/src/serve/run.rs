@@ -13,7 +13,7 @@ use delivery::{
     Agents, AgentsConfig, IDLE_CONNECTIONS, LookupCache, Resolver as NameService, SystemResolver, Tls,
     Unavailable,
 };
-use ingress::{Ingress, Memory, Services};
+use ingress::{Ingress, Memory, Services, SessionErrors};
 use qmgr::Engine;
 use spool::{OpenError, Spool};
 use tokio::net::UnixListener;
@@ -31,7 +31,7 @@ use super::operator::{Facts, Operator};
 use super::reload::{Reload, front_ends, one_line, transports};
 use super::reports::{ReportSettings, Reports};
 use super::routes::Routes;
-use super::{control_socket, etrn, flush_logs, health, learned, logging, open};
+use super::{control_socket, etrn, flush_logs, health, learned, logging, open, session_errors};
 use crate::config::{FrontEnd, Loaded, Settings, Sources};
 
 /// Memory for bodies that are arriving, all sessions together.
@@ -172,6 +172,7 @@ fn start(
         Deliveries { spool: spool.clone(), agents: agents.clone(), transports: transports.clone() };
     let (flush_log_notes, flush_logs) = flush_logs::start(&settings.spool.directory, &engine);
     let (logs, watched) = (flush_log_notes, reports.clone());
+    let (errors, session_errors) = session_errors::start(reports.clone());
     let mut effects = Effects::new(spool.clone(), routes.clone(), deliveries, reports, logs, deleted.clone());
     effects.tell_of_damage();
     let (task, handle) = EngineTask::new(engine, effects, arriving, stopping.clone());
@@ -179,7 +180,7 @@ fn start(
     let services =
         Services { spool: spool.clone(), accepted, etrn, memory, clock: now, date: dsn::rfc5322_date };
     let services = Arc::new(services);
-    let [smtp, lmtp] = listeners(&settings, &routes, &services)?;
+    let [smtp, lmtp] = listeners(&settings, &routes, &errors, &services)?;
 
     let facts = Facts {
         started: now(),
@@ -200,14 +201,14 @@ fn start(
     let table = tokio::spawn(routes.clone().watch_table());
     let engine = tokio::spawn(task.run());
     let reports = report_settings;
-    let reload = Reload { sources, settings, engine: handle, routes, agents, transports, reports };
+    let reload = Reload { sources, settings, engine: handle, routes, agents, transports, reports, errors };
     Ok(Running {
         smtp,
         lmtp,
         reload,
         engine,
         stop,
-        background: vec![health, control, etrn, table],
+        background: vec![health, control, etrn, table, session_errors],
         flush_logs,
         deleted,
     })
@@ -270,9 +271,11 @@ fn agents(settings: &Settings) -> Arc<Agents> {
 fn listeners(
     settings: &Settings,
     routes: &Arc<Routes>,
+    errors: &mpsc::Sender<SessionErrors>,
     services: &Arc<Services>,
 ) -> Result<[Ingress; 2], Failure> {
-    let configs = front_ends(settings, routes).map_err(|problems| Failure(78, one_line(&problems)))?;
+    let configs =
+        front_ends(settings, routes, errors).map_err(|problems| Failure(78, one_line(&problems)))?;
     let [smtp, lmtp] = configs;
     Ok([listen(&settings.smtp, smtp, services)?, listen(&settings.lmtp, lmtp, services)?])
 }

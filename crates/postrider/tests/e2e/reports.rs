@@ -290,6 +290,48 @@ fn a_report_is_never_reported_on() {
     assert_eq!(seen(&received[0]).types[2], "text/rfc822-headers", "a copy has no content");
 }
 
+/// Each class of sessions that go wrong is told when it is wanted, with what was said and without content.
+#[test]
+fn sessions_that_go_wrong_are_told_as_the_classes_say() {
+    for (classes, to_tell) in
+        [("protocol", 1), ("policy", 1), ("data", 1), ("protocol, policy, data", 3), ("", 0)]
+    {
+        let place = Place::new();
+        let setup = place
+            .setup()
+            .with("smtp.relay_from", "[]")
+            .with("route.relay_domains", "[\"two.test\"]")
+            .with("smtp.message_size_limit", "1000")
+            .with("bounce.error_notice_recipient", "\"errors@two.test\"")
+            .with("bounce.notify_classes", &format!("{classes:?}"));
+        let engine = start(&setup);
+        let session = |commands: &[&str]| {
+            let mut client = Client::greet(engine.smtp()).expect("a greeting");
+            commands.iter().for_each(|command| drop(client.command(command).expect("a reply")));
+            client
+        };
+        drop(session(&["RCPT TO:<u@two.test>", "QUIT"]));
+        drop(session(&["MAIL FROM:<s@src.test>", "RCPT TO:<u@far.test>", "QUIT"]));
+        let mut client = session(&["MAIL FROM:<s@src.test>", "RCPT TO:<u@two.test>", "DATA"]);
+        client.write(&dot_stuffed(&[b"secret line\r\n".as_slice(); 200].concat())).expect("written");
+        assert_eq!(client.reply().expect("a reply").code, 552);
+        drop(client);
+        // Nothing says that nothing comes; mail that is sent now comes after it.
+        send(&engine, &["MAIL FROM:<s@src.test>", "RCPT TO:<last@two.test>"], CONTENT);
+        place.sink.wait_for(to_tell + 1).expect("notices");
+        wait_until_empty(&engine);
+        let received = place.sink.received();
+        let notices: Vec<_> = received.iter().filter(|one| one.recipients == ["<errors@two.test>"]).collect();
+        assert_eq!(notices.len(), to_tell, "{classes}: {}", engine.printed());
+        for notice in notices {
+            assert!(notice.mail.starts_with("<double-bounce@"), "{}", notice.mail);
+            let text = String::from_utf8_lossy(&notice.content);
+            assert!(text.contains("errors from unknown[127.0.0.1]") && text.contains("In:  "), "{text}");
+            assert!(text.contains(" Out: 5") && !text.contains("secret"), "{text}");
+        }
+    }
+}
+
 #[test]
 fn the_double_bounce_holds_the_report_that_failed() {
     let place = Place::new();
