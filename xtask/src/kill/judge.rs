@@ -26,15 +26,27 @@ const HANDS: u32 = 5;
 /// One kill.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kill {
+    /// Until then the engine ran undisturbed.
     pub(super) at: Instant,
+    /// From then on it did nothing any more. What it had sent may be read later still.
+    pub(super) gone: Instant,
     /// How long before it a delivery may have ended that is not recorded.
     pub(super) window: Duration,
 }
 
 impl Kill {
-    /// The engine is killed now.
-    pub(super) fn now(pulse: &Pulse) -> Kill {
-        Kill { at: Instant::now(), window: COMMIT_DELAY + HANDS * pulse.slowest() }
+    /// The engine is killed, by `kill`.
+    pub(super) fn by(pulse: &Pulse, kill: impl FnOnce() -> Result<()>) -> Result<Kill> {
+        let (at, window) = (Instant::now(), COMMIT_DELAY + HANDS * pulse.slowest());
+        kill()?;
+        Ok(Kill { at, gone: Instant::now(), window })
+    }
+
+    /// Whether it is why the second delivery was made although the first had been.
+    fn explains(&self, earlier: &Received, later: &Received) -> bool {
+        let unrecorded = self.at.saturating_duration_since(earlier.ended);
+        let read_late = earlier.ended.saturating_duration_since(self.gone);
+        self.at <= later.started && unrecorded <= self.window && read_late <= self.window
     }
 }
 
@@ -94,18 +106,23 @@ pub(super) fn judge(state: &State, received: &[Received], kills: &[Kill], seed: 
 }
 
 impl Verdict {
-    /// The kill lies between the two deliveries and soon after the first, or it is not what made the second.
+    /// The kill comes soon after the first delivery and before the second, or it is not what made the second.
     fn explain(&mut self, earlier: &Received, later: &Received, kills: &[Kill]) -> Result<()> {
         self.repeated += 1;
-        let between = |kill: &&Kill| earlier.started <= kill.at && kill.at <= later.started;
-        let Some(kill) = kills.iter().find(between) else { bail!("without a kill in between") };
+        let Some(kill) = kills.iter().find(|kill| kill.explains(earlier, later)) else {
+            let before = kills.iter().filter(|kill| kill.at <= later.started).next_back();
+            let after = |from: Instant, to: Instant| to.saturating_duration_since(from).as_millis();
+            let last = before.map_or_else(String::new, |kill| {
+                let (first, window) = (after(earlier.ended, kill.at), kill.window.as_millis());
+                let (late, second) = (after(kill.gone, earlier.ended), after(kill.gone, later.started));
+                format!(
+                    "; the last one before the second came {first} ms after the end of the first ({window} ms \
+                     could be explained), which ended {late} ms and the second began {second} ms after it"
+                )
+            });
+            bail!("no kill explains it{last}");
+        };
         let unrecorded = kill.at.saturating_duration_since(earlier.ended);
-        ensure!(
-            unrecorded <= kill.window,
-            "{} ms after the first delivery comes a kill, {} ms could be explained",
-            unrecorded.as_millis(),
-            kill.window.as_millis()
-        );
         if unrecorded >= self.longest {
             (self.longest, self.window) = (unrecorded, kill.window);
         }
@@ -148,7 +165,7 @@ mod tests {
         let second = arrival(4, began, 5);
         let window = Duration::from_millis(50);
         let judge = |received: &[Received], kills: &[Instant]| {
-            let kills: Vec<Kill> = kills.iter().map(|&at| Kill { at, window }).collect();
+            let kills: Vec<Kill> = kills.iter().map(|&at| Kill { at, gone: at, window }).collect();
             judge(&state, received, &kills, 1)
         };
         assert!(judge(&[first.clone(), second.clone()], &[]).is_ok());

@@ -171,8 +171,7 @@ fn kill_again_and_again(
         if end == End::Start {
             let engine = setup.spawn().with_context(|| format!("start {round}"))?;
             middle(rng);
-            kills.push(Kill::now(pulse));
-            engine.kill()?;
+            kills.push(Kill::by(pulse, || Ok(engine.kill().map(drop)?))?);
             continue;
         }
         let engine = setup.start().with_context(|| format!("start {round}"))?;
@@ -193,8 +192,7 @@ fn kill_again_and_again(
             let (status, printed) = engine.stop()?;
             ensure!(status.success(), "it stopped with {status}:\n{printed}");
         } else {
-            kills.push(Kill::now(pulse));
-            engine.kill()?;
+            kills.push(Kill::by(pulse, || Ok(engine.kill().map(drop)?))?);
         }
         shared.change(|state| state.server = None);
         operator.end()?;
