@@ -33,6 +33,7 @@ cargo xtask COMMAND
                              the release build beside its peers, same load, same run
   bench engine | spool [SECONDS] selections a second; life cycles a second beside a file per message
   bench scale [--messages N] [--sites N] [--program FILE]   what a large queue costs
+  bench flush [--messages N] [--sites N] [--program FILE]   from ETRN to the first attempt, few and many others
   torture [--minutes N] [--seed S] [--only PART] [--program FILE]
                              kills, hostile clients and next hops, new seeds; --only soak: half the load for long
   spool-dump FILE            every byte of a segment of the log, explained";

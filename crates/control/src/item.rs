@@ -404,6 +404,12 @@ pub struct StatusItem {
     pub queues: QueueCounts,
     /// Deliveries in flight.
     pub deliveries: u64,
+    /// Envelopes read from the disk since the start.
+    #[serde(default)]
+    pub envelopes_read: u64,
+    /// Contents read from the disk since the start.
+    #[serde(default)]
+    pub contents_read: u64,
     /// Whether mail is taken.
     pub accepting: bool,
     /// Why not.

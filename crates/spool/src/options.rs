@@ -175,6 +175,10 @@ pub struct Health {
     pub bytes_copied: u64,
     /// Failed disk calls of the writer since the start.
     pub failures: u64,
+    /// Envelopes and states read from the disk for whoever asked since the start.
+    pub envelopes_read: u64,
+    /// Contents read from the disk since the start.
+    pub contents_read: u64,
     /// Changes waiting to be written.
     pub pending: u64,
     /// Messages in `corrupt`.

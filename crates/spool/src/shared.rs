@@ -43,6 +43,8 @@ pub(crate) struct Counters {
     pub(crate) bytes_written: AtomicU64,
     pub(crate) bytes_copied: AtomicU64,
     pub(crate) failures: AtomicU64,
+    pub(crate) envelopes_read: AtomicU64,
+    pub(crate) contents_read: AtomicU64,
 }
 
 impl Counters {

@@ -173,6 +173,7 @@ impl Spool {
                 recipients: Default::default(),
             });
         }
+        Counters::add(&self.shared.counters.envelopes_read, 1);
         self.shared.load(id).map(crate::reader::Loaded::stored).map_err(|fault| self.fault(id, fault))
     }
 
@@ -190,6 +191,7 @@ impl Spool {
         if let Some(body) = cached.and_then(|fresh| fresh.body.clone()) {
             return Ok(Body::from_bytes(body));
         }
+        Counters::add(&self.shared.counters.contents_read, 1);
         let (entry, record) = self.shared.load_record(id).map_err(|fault| self.fault(id, fault))?;
         let body = if entry.is_big() {
             self.shared.large(id, &record.header)
@@ -311,6 +313,8 @@ impl Spool {
             bytes_written: Counters::value(&counters.bytes_written),
             bytes_copied: Counters::value(&counters.bytes_copied),
             failures: Counters::value(&counters.failures),
+            envelopes_read: Counters::value(&counters.envelopes_read),
+            contents_read: Counters::value(&counters.contents_read),
             pending: lock(&shared.pending).jobs.len() as u64,
             corrupt: lock(&shared.corrupt).len() as u64,
         }

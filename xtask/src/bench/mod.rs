@@ -15,6 +15,7 @@
 mod behind;
 mod calls;
 mod chart;
+mod flush;
 mod guest;
 mod hole;
 mod load;
@@ -61,6 +62,7 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
             let fixed = ["bench", "--quiet", "-p", "spool", "--bench", "life", "--"];
             cargo(root, &[&fixed[..], rest].concat())
         }
+        ["flush", rest @ ..] => flush::run(root, &Options::read(flush::OPTIONS, rest)?),
         ["scale", rest @ ..] => scale::run(root, &Options::read(scale::OPTIONS, rest)?),
         rest => peers(root, &Options::read(OPTIONS, rest)?),
     }

@@ -3,7 +3,8 @@
 //!
 //! Promises: what the engine notes of a log is in its file soon afterwards; mail never waits for a file
 //! (changes are collapsed by site in a queue of bounded size, and a log whose changes found no place is
-//! written anew later); trouble with the disk costs the logs and nothing else.
+//! written anew later); a log that somebody removes is whole again with its next line; trouble with the
+//! disk costs the logs and nothing else.
 //!
 //! Refuses: to be read back for anything but the times of the files. The record comes from the spool.
 //!
@@ -208,6 +209,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// These files may not be what they should be. What waits for them is known to the engine as well.
+    fn write_anew(&self, sites: Vec<Arc<str>>) {
+        let mut state = self.lock();
+        for site in sites {
+            state.take(&site);
+            state.lost.insert(site);
+        }
+    }
+
     /// Waits for work, lets it gather, and takes all of it; whether it is the last.
     fn next(&self) -> (BTreeMap<Arc<str>, Work>, bool) {
         let mut state = self.lock();
@@ -243,23 +253,24 @@ impl State {
 fn write(shared: &Shared, directory: &Path) {
     loop {
         let (work, last) = shared.next();
-        let mut failed = Vec::new();
+        let (mut failed, mut begun) = (Vec::new(), Vec::new());
         let mut reason = None;
         for (site, work) in work {
-            if let Err(error) = carry_out(directory, &site, work) {
-                reason.get_or_insert(error);
-                failed.push(site);
+            match carry_out(directory, &site, work) {
+                Ok(Written::AsExpected) => {}
+                Ok(Written::Begun) => begun.push(site),
+                Err(error) => {
+                    reason.get_or_insert(error);
+                    failed.push(site);
+                }
             }
         }
+        shared.write_anew(begun);
         if let Some(reason) = reason {
             let count = failed.len();
             warn!("{}: {count} logs of sites not written, tried again later: {reason}", directory.display());
-            let mut state = shared.lock();
-            for site in failed {
-                state.take(&site);
-                state.lost.insert(site);
-            }
-            state.retry_at = Some(Instant::now() + RETRY);
+            shared.write_anew(failed);
+            shared.lock().retry_at = Some(Instant::now() + RETRY);
         }
         if last {
             return;
@@ -267,8 +278,17 @@ fn write(shared: &Shared, directory: &Path) {
     }
 }
 
-fn carry_out(directory: &Path, site: &str, work: Work) -> io::Result<()> {
+/// What became of the file of a log.
+#[derive(PartialEq, Eq, Debug)]
+enum Written {
+    AsExpected,
+    /// There was none to go on with: the log is new, or somebody has removed it.
+    Begun,
+}
+
+fn carry_out(directory: &Path, site: &str, work: Work) -> io::Result<Written> {
     let path = directory.join(file_name(site).map_err(io::Error::other)?);
+    let begun = matches!(work.base, Base::Keep) && !path.exists();
     match work.base {
         Base::Keep => {}
         Base::Empty { sent } => empty(&path, sent)?,
@@ -278,7 +298,10 @@ fn carry_out(directory: &Path, site: &str, work: Work) -> io::Result<()> {
             _ => {}
         },
     }
-    if work.lines.is_empty() { Ok(()) } else { open(&path)?.write_all(work.lines.as_bytes()) }
+    if !work.lines.is_empty() {
+        open(&path)?.write_all(work.lines.as_bytes())?;
+    }
+    Ok(if begun { Written::Begun } else { Written::AsExpected })
 }
 
 /// Opens a log for appending. A new one has an access time that says: never asked for.
@@ -455,6 +478,40 @@ mod tests {
             carry_out(&directory(spool.path()), &site, work).unwrap();
         }
         assert_eq!(read(spool.path(), "@a.test"), Some(added_line(id(5))));
+    }
+
+    #[test]
+    fn a_log_that_was_removed_is_whole_again_with_its_next_line() {
+        let spool = tempfile::tempdir().unwrap();
+        let mut engine = engine(&["a.test"]);
+        (1..=3).for_each(|n| store(&mut engine, n, "a.test"));
+        let logs = FlushLogs(Arc::default());
+        // One turn of the writer.
+        let turn = || {
+            let (work, _) = {
+                logs.0.lock().stop = true;
+                logs.0.next()
+            };
+            for (site, work) in work {
+                if carry_out(&directory(spool.path()), &site, work).unwrap() == Written::Begun {
+                    logs.0.write_anew(vec![site]);
+                }
+            }
+        };
+        logs.note("a.test".into(), LogChange::Added(id(3)));
+        turn();
+        assert_eq!(
+            read(spool.path(), "@a.test"),
+            Some(added_line(id(3))),
+            "the others stood in the old file"
+        );
+        logs.catch_up(&engine);
+        turn();
+        let whole: String = (1..=3).map(|n| added_line(id(n))).collect();
+        assert_eq!(read(spool.path(), "@a.test"), Some(whole));
+        logs.note("a.test".into(), LogChange::Removed(id(1)));
+        turn();
+        assert!(logs.0.lock().lost.is_empty(), "it is there and goes on");
     }
 
     #[tokio::test]

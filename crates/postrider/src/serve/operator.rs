@@ -420,6 +420,8 @@ impl Operator {
                 corrupt: counts.corrupt,
             },
             deliveries: counts.delivering,
+            envelopes_read: health.envelopes_read,
+            contents_read: health.contents_read,
             accepting: health.accepting,
             reason: health.reason,
             next_event: next.map(|at| at.max(now()).as_secs()),
