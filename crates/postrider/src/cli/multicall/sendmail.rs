@@ -75,6 +75,8 @@ fn carry_out(mut asked: Asked) -> Result<u8, Failure> {
         (Mode::Aliases, ..) => return none("alias initialization mode", || Ok(exit::DONE)),
         (Mode::Interval, ..) => return Ok(exit::DONE),
     }
+    let operands = std::mem::take(&mut asked.submission.recipients);
+    asked.submission.recipients = operands.iter().flat_map(|text| submission::addresses(text)).collect();
     let message = submission::read(&mut std::io::stdin().lock(), &mut asked.submission)?;
     submit::submit(&asked.submission, &message)?;
     Ok(exit::DONE)

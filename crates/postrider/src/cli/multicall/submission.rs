@@ -1,8 +1,9 @@
 //! A message as a program hands it to sendmail(1): read from standard input, its recipients found, its
 //! header completed.
 //!
-//! Promises: the body is not changed but for line ends, which become CRLF. Known to be simple: comments
-//! inside comments in address headers are not understood, Resent- headers are not looked at.
+//! Promises: the body is not changed but for line ends, which become CRLF. A message with Resent- fields goes
+//! to those whom they name and to nobody else (RFC 5322 3.6.6). `From ` lines of mailbox files in front of
+//! the header are left out.
 
 use std::io::{BufRead, Read};
 
@@ -65,6 +66,9 @@ pub(super) fn read(input: &mut dyn BufRead, submission: &mut Submission) -> Resu
         if count == 0 || (text == b"." && !submission.dot_is_content) {
             break;
         }
+        if fields.is_empty() && in_header && is_mailbox_line(text) {
+            continue;
+        }
         if !in_header {
             message.body.extend([text, b"\r\n"].concat());
             continue;
@@ -84,17 +88,30 @@ pub(super) fn read(input: &mut dyn BufRead, submission: &mut Submission) -> Resu
             }
         }
     }
+    let resent = fields.iter().any(|field| name_of(field).starts_with("resent-"));
+    let named: &[&str] =
+        if resent { &["resent-to", "resent-cc", "resent-bcc"] } else { &["to", "cc", "bcc"] };
     for field in fields {
-        let name = field_name(&field).unwrap_or_default();
-        if submission.recipients_from_header && matches!(name.as_str(), "to" | "cc" | "bcc") {
+        let name = name_of(&field);
+        if submission.recipients_from_header && named.contains(&name.as_str()) {
             let value = String::from_utf8_lossy(&field[name.len() + 1..]).into_owned();
             submission.recipients.extend(addresses(&value));
         }
-        if name != "bcc" {
+        if !matches!(name.as_str(), "bcc" | "resent-bcc") {
             message.header.extend(field);
         }
     }
     Ok(message)
+}
+
+/// The name of what was taken for a header field.
+fn name_of(field: &[u8]) -> String {
+    field_name(field).unwrap_or_default()
+}
+
+/// `From someone Mon Jan 1 …`, as mailbox files have it in front of a message.
+fn is_mailbox_line(text: &[u8]) -> bool {
+    text.strip_prefix(b">").unwrap_or(text).starts_with(b"From ")
 }
 
 /// The name of a header field, in lower case.
@@ -106,9 +123,9 @@ fn field_name(line: &[u8]) -> Option<String> {
 }
 
 /// The mailboxes in the value of an address header: without names, comments and groups.
-fn addresses(value: &str) -> Vec<String> {
+pub(super) fn addresses(value: &str) -> Vec<String> {
     let (mut found, mut current, mut angle) = (Vec::new(), String::new(), None::<String>);
-    let (mut quoted, mut comment, mut escaped) = (false, false, false);
+    let (mut quoted, mut comments, mut escaped) = (false, 0u32, false);
     let mut finish = |current: &mut String, angle: &mut Option<String>| {
         let address = angle.take().unwrap_or_else(|| current.clone());
         current.clear();
@@ -119,11 +136,11 @@ fn addresses(value: &str) -> Vec<String> {
     };
     let mut in_angle = false;
     for c in value.chars() {
-        let plain = !quoted && !comment && !escaped;
+        let plain = !quoted && comments == 0 && !escaped;
         match c {
-            '(' if plain => comment = true,
-            ')' if comment && !escaped => {
-                comment = false;
+            '(' if !quoted && !escaped => comments += 1,
+            ')' if comments > 0 && !escaped => {
+                comments -= 1;
                 continue;
             }
             '<' if plain => {
@@ -144,11 +161,11 @@ fn addresses(value: &str) -> Vec<String> {
                 current.clear();
                 continue;
             }
-            '"' if !comment && !escaped => quoted = !quoted,
+            '"' if comments == 0 && !escaped => quoted = !quoted,
             _ => {}
         }
         escaped = c == '\\' && !escaped;
-        if !comment && !matches!(c, '\r' | '\n') {
+        if comments == 0 && !matches!(c, '\r' | '\n') {
             match angle.as_mut().filter(|_| in_angle) {
                 Some(angle) => angle.push(c),
                 None => current.push(c),
@@ -179,6 +196,29 @@ mod tests {
         assert_eq!(submission.recipients, expected);
         assert!(!header.contains("d@d.test") && header.ends_with("Subject: x\r\n"), "{header}");
         assert_eq!(body, "body\r\n..\r\n");
+    }
+
+    #[test]
+    fn a_message_that_is_sent_again_goes_to_those_named_for_it() {
+        let mut submission = Submission { recipients_from_header: true, ..Submission::default() };
+        let text = "Resent-To: r@r.test\nResent-Bcc: s@s.test\nTo: ann@a.test\nBcc: bob@b.test\n\nbody\n";
+        let (header, _) = read_text(text, &mut submission);
+        assert_eq!(submission.recipients, ["r@r.test", "s@s.test"]);
+        assert_eq!(header, "Resent-To: r@r.test\r\nTo: ann@a.test\r\n");
+    }
+
+    #[test]
+    fn lines_of_mailbox_files_are_left_out() {
+        let mut submission = Submission { recipients_from_header: true, ..Submission::default() };
+        let text = "From s@src.test Mon Jan  1 00:00:00 2024\n>From me again\nTo: a@a.test\n\nFrom here on\n";
+        let (header, body) = read_text(text, &mut submission);
+        assert_eq!((header.as_str(), body.as_str()), ("To: a@a.test\r\n", "From here on\r\n"));
+    }
+
+    #[test]
+    fn comments_may_hold_comments() {
+        let found = addresses("a@a.test (one (two, three) four), (b@x.test) Bob <b@b.test>, \"(c\"@c.test");
+        assert_eq!(found, ["a@a.test", "b@b.test", "\"(c\"@c.test"]);
     }
 
     #[test]
