@@ -19,7 +19,7 @@ use crate::note::{FlushOf, Note};
 use crate::params::{Config, ParameterError};
 use crate::peer::{Peer, PeerKey};
 use crate::scan::{Released, Scan, Source};
-use crate::site_flush::SiteFlush;
+use crate::site_flush::{Postponed, SiteFlush};
 use crate::timer::Timer;
 use crate::transport::Transport;
 use crate::view::{Changed, Learned};
@@ -81,7 +81,7 @@ pub struct Engine {
     /// How many of them each site has.
     pub(crate) flushed_sites: BTreeMap<Arc<str>, u32>,
     /// Messages on hold or in a run that began before they were asked for, with the sites asked for.
-    pub(crate) flush_later: BTreeMap<QueueId, Vec<Arc<str>>>,
+    pub(crate) flush_later: BTreeMap<QueueId, Vec<Postponed>>,
     /// Messages in the logs of their sites but for these: their mail was asked for since.
     pub(crate) unlogged: BTreeSet<(QueueId, flush::SiteId)>,
 }

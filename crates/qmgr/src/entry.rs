@@ -184,6 +184,7 @@ impl Engine {
         }
         self.messages[message].busy += 1;
         self.messages[message].attempted = true;
+        self.attempt_begins(key);
         self.refresh_ready(destination);
     }
 

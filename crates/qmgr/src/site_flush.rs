@@ -12,6 +12,7 @@ use flush::{Answer, Authority, Record, Request, Step};
 use mail::QueueId;
 
 use crate::engine::Engine;
+use crate::entry::EntryKey;
 use crate::event::Queue;
 use crate::message::Activation;
 use crate::note::{FlushOf, Note};
@@ -37,6 +38,22 @@ impl SiteFlush {
     pub(crate) fn left(&self) -> u64 {
         self.ids.len() as u64 + u64::from(self.in_flight)
     }
+}
+
+/// A site whose mail in a message was asked for while it could not be tried.
+#[derive(Debug)]
+pub(crate) struct Postponed {
+    site: Arc<str>,
+    until: Until,
+}
+
+/// How long mail that was asked for may have to wait.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Until {
+    /// Until an attempt begins, which it soon does unless something prevents it.
+    Attempt,
+    /// Until the run is over, or the message is released from hold.
+    Run,
 }
 
 /// Most messages in memory for one site flush.
@@ -127,15 +144,22 @@ impl Engine {
                     ids.push_back(id);
                     counts.released += 1;
                 }
-                Queue::Incoming | Queue::Active | Queue::Deferred => {
+                // Named, for this site or another one.
+                Queue::Deferred => {
                     counts.already_active += 1;
-                    if !under_way && self.began_before(id, site) {
-                        self.postpone_flush(id, site);
+                    if !under_way {
+                        self.postpone_flush(id, site, Until::Run);
+                    }
+                }
+                Queue::Incoming | Queue::Active => {
+                    counts.already_active += 1;
+                    if let Some(until) = self.may_be_left(id, site) {
+                        self.postpone_flush(id, site, until);
                     }
                 }
                 Queue::Hold => {
                     counts.on_hold += 1;
-                    self.postpone_flush(id, site);
+                    self.postpone_flush(id, site, Until::Run);
                 }
                 Queue::Corrupt => {}
             }
@@ -163,35 +187,55 @@ impl Engine {
         self.feed_flush(self.flushes_begun);
     }
 
-    /// Whether the run that a message is in, or is named for, may leave its mail for the site where it
-    /// is without an attempt that begins now or later.
-    fn began_before(&self, id: QueueId, site: &str) -> bool {
+    /// How long the run that a message is in, or will be in, may leave its mail for the site without an
+    /// attempt that begins from now on; nothing when it is in memory for just that.
+    fn may_be_left(&self, id: QueueId, site: &str) -> Option<Until> {
+        // Mail that is incoming is tried in full, unless its site is dead or its transport deferred then.
         let Some(message) = self.active.get(&id).map(|key| &self.messages[*key]) else {
-            // Named, for this site or another one. Mail that is incoming is tried in full.
-            return self.stubs.get(id).is_some_and(|stub| stub.queue == Queue::Deferred);
+            return Some(Until::Attempt);
         };
+        let begun = message.busy > 0 || message.attempted || !message.deferred.is_empty();
         match message.activation.scope {
-            Some(scope) => self.record.name(scope) != Some(site),
-            None => message.busy > 0 || message.attempted,
+            Some(scope) if self.record.name(scope) == Some(site) => None,
+            None if !begun => Some(Until::Attempt),
+            _ => Some(Until::Run),
         }
     }
 
-    /// Remembers that a message on hold, or one in a run that began too early, was asked for.
-    fn postpone_flush(&mut self, id: QueueId, site: &str) {
+    /// Remembers that a message on hold, or one in a run that may leave the site's mail, was asked for.
+    fn postpone_flush(&mut self, id: QueueId, site: &str, until: Until) {
         let sites = self.flush_later.entry(id).or_default();
-        if !sites.iter().any(|other| **other == *site) {
-            sites.push(site.into());
+        match sites.iter_mut().find(|other| *other.site == *site) {
+            Some(known) => known.until = known.until.max(until),
+            None => sites.push(Postponed { site: site.into(), until }),
+        }
+    }
+
+    /// An attempt begins: mail that was asked for before any did has what it was asked for.
+    pub(crate) fn attempt_begins(&mut self, entry: EntryKey) {
+        if self.flush_later.is_empty() {
+            return;
+        }
+        let entry = &self.entries[entry];
+        let id = self.messages[entry.message].id;
+        let Some(sites) = self.flush_later.get_mut(&id) else { return };
+        let record = &self.record;
+        let tried =
+            |site: &str| entry.recipients.iter().any(|recipient| record.name(recipient.site) == Some(site));
+        sites.retain(|one| one.until == Until::Run || !tried(&one.site));
+        if sites.is_empty() {
+            self.flush_later.remove(&id);
         }
     }
 
     /// A message can be tried again that was asked for while it could not.
     pub(crate) fn flush_postponed(&mut self, id: QueueId) {
         let Some(mut sites) = self.flush_later.remove(&id) else { return };
-        sites.retain(|site| self.record.contains(site, id));
+        sites.retain(|one| self.record.contains(&one.site, id));
         let waiting = self.stubs.get_mut(id).filter(|stub| stub.queue == Queue::Deferred);
-        if let (Some(stub), Some(site)) = (waiting.filter(|stub| !stub.released), sites.pop()) {
+        if let (Some(stub), Some(one)) = (waiting.filter(|stub| !stub.released), sites.pop()) {
             stub.released = true;
-            self.begin_flush(&site, VecDeque::from([id]), true);
+            self.begin_flush(&one.site, VecDeque::from([id]), true);
         }
         if !sites.is_empty() {
             self.flush_later.insert(id, sites);

@@ -1,6 +1,7 @@
 //! ETRN between foreign programs: smtp-source fills the queue, swaks asks, smtp-sink is the site.
 //!
-//! Promises: the site receives exactly its mail, once, and no other site is connected to. Refuses: the
+//! Promises: the site receives exactly its mail, once, and no other site is connected to; a site without
+//! mail and one that may not ask set nothing going, and hear so. Refuses: the
 //! replies to everything else that can be asked; the program's own tests have them.
 
 use std::collections::BTreeSet;
@@ -56,6 +57,10 @@ pub(super) fn run(program: &Path, place: &Workplace) -> Result<()> {
     let its_own = recipients.iter().all(|recipient| recipient.ends_with("@asks.test>"));
     ensure!(its_own, "mail arrived for {recipients:?}");
     ensure!(sinks[1].messages()?.is_empty(), "the site that did not ask received mail");
+    let said = ask(&engine, "sub.asks.test")?;
+    let nothing = "251 2.0.0 OK, no messages waiting for node sub.asks.test";
+    ensure!(said.contains(nothing), "{nothing:?} was not said:\n{said}");
+    ensure!(queued(&engine, None)? == MESSAGES, "a site without mail set something going");
     let said = ask(&engine, "silent.test")?;
     ensure!(said.contains("459 4.7.1 silent.test: service unavailable"), "not refused:\n{said}");
     engine.stop()?;
