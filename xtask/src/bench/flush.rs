@@ -50,8 +50,8 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
             on_a_disk(place)?;
             let cost = measure(&peer, place, others, sites.min(others))?;
             println!(
-                "{WAITING} of {others} deferred messages asked for: first attempt after {:.1} ms, all delivered \
-                 after {:.1} ms; {} envelopes and {} contents read",
+                "{WAITING} of {others} deferred messages asked for: first attempt after {:.1} ms, all \
+                 delivered after {:.1} ms; {} envelopes and {} contents read",
                 cost.first_attempt.as_secs_f64() * 1e3,
                 cost.last_delivery.as_secs_f64() * 1e3,
                 cost.envelopes,
