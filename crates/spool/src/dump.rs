@@ -12,7 +12,7 @@ use mail::{Envelope, QueueId, Time};
 use crate::codec;
 use crate::frame::{
     BATCH_HEADER, BatchHeader, DIRECTORY_ENTRY, FLAG_BIG, FOOTER_ENTRY, FOOTER_HEADER, FooterEntry, Kind,
-    LINK, RECORD_HEADER, Reader, RecordHeader, SEGMENT_HEADER, SegmentHeader, TRAILER, Trailer,
+    LINK, RECORD_HEADER, Reader, RecordHeader, SEGMENT_HEADER, SegmentHeader, TRAILER, Trailer, record_len,
 };
 use crate::layout::BLOCK;
 use crate::scan::{Item, Scan, ScannedBatch, scan};
@@ -131,6 +131,10 @@ impl Regions<'_> {
         );
         self.add(start, RECORD_HEADER as u64, text);
         let section = start + RECORD_HEADER as u64;
+        if record_len(header.env_len as usize, header.inline_len()) > end - start {
+            let text = "DAMAGED: the lengths in the header are larger than the record".to_owned();
+            return self.add(section, end - section, text);
+        }
         let body = section + u64::from(header.env_len);
         let section_bytes = &self.bytes[section as usize..body as usize];
         let summary = &scan.summaries[item.summary.clone()];

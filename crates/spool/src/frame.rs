@@ -316,7 +316,9 @@ impl RecordHeader {
 
 /// Bytes of a record with these sections, padding included.
 pub(crate) fn record_len(env_len: usize, inline_len: u64) -> u64 {
-    (RECORD_HEADER as u64).saturating_add(env_len as u64).saturating_add(inline_len).next_multiple_of(8)
+    let bytes = (RECORD_HEADER as u64).saturating_add(env_len as u64).saturating_add(inline_len);
+    // A damaged length may be as large as a number gets.
+    bytes.saturating_add(7) & !7
 }
 
 /// One record in the footer of a sealed segment; its summary follows it there.
@@ -487,5 +489,13 @@ mod tests {
         let mut bytes = Vec::new();
         record.write(&mut bytes);
         assert_eq!(RecordHeader::read(&bytes), Some(record));
+    }
+
+    /// The lengths of a damaged header can be anything, also when its sum is right by chance: the fuzzer found
+    /// one that was longer than its record, and the dump of its segment read on behind the end.
+    #[test]
+    fn no_length_is_too_large_to_be_added_up() {
+        assert_eq!(record_len(1, 0), RECORD_HEADER as u64 + 8);
+        assert_eq!(record_len(u32::MAX as usize, u64::MAX), u64::MAX & !7);
     }
 }

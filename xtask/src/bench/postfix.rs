@@ -1,8 +1,8 @@
 //! Postfix in a private instance: its own configuration, queue, data and log below one folder.
 //!
-//! Promises: the Postfix of the machine is neither read nor changed; the instance has its fastest durable
-//! settings (`in_flow_delay = 0`, no client counting, no name service, no chroot) and otherwise what is
-//! shipped. Refuses: to work for anybody but root, as Postfix does.
+//! Promises: the Postfix of the machine is neither read nor changed; the instance has nothing in
+//! its way (`in_flow_delay = 0`, no client counting, no name service, no chroot) and otherwise what is
+//! shipped, syncs included. Refuses: to work for anybody but root, as Postfix does.
 
 use std::fmt::Write as _;
 use std::fs;
