@@ -59,6 +59,9 @@ impl Engine {
         if queue == Queue::Deferred {
             // Whoever keeps the files of the logs writes them anew from the state at the start.
             self.enter_logs(id, stored.arrived);
+            if stored.flags.site_wait {
+                self.note_sleeper(id);
+            }
         }
         true
     }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use flush::{Answer, Authority, Collapse, Eligibility, Logs, Record, Request, RequestError, Service, Sites};
+use flush::{
+    Answer, Authority, Collapse, Eligibility, Logs, Record, Request, RequestError, Service, SiteId, Sites,
+};
 use mail::{QueueId, Rng, Time};
 use slotmap::SlotMap;
 
@@ -46,6 +48,8 @@ pub struct Engine {
     pub(crate) fresh: BTreeMap<QueueId, Batch>,
     /// Messages that are said to have entered memory at another time than they will.
     pub(crate) entered: BTreeMap<QueueId, Time>,
+    /// Mail that a predecessor left waiting for its site to recover.
+    pub(crate) sleepers: BTreeMap<SiteId, BTreeSet<QueueId>>,
     /// The sites of corrupt messages, which wait for none of them.
     pub(crate) damaged_sites: BTreeMap<QueueId, Vec<Arc<str>>>,
     /// What is in memory.
@@ -107,6 +111,7 @@ impl Engine {
             reasons: Reasons::default(),
             fresh: BTreeMap::new(),
             entered: BTreeMap::new(),
+            sleepers: BTreeMap::new(),
             damaged_sites: BTreeMap::new(),
             messages: SlotMap::with_key(),
             active: AscendingMap::new(),

@@ -90,6 +90,7 @@ impl Engine {
 
     /// A message waits for a site no longer. `logged`: the message is in the logs.
     pub(crate) fn forget_in_record(&mut self, site: SiteId, id: QueueId, logged: bool) {
+        self.forget_sleeper(site, id);
         let Some(name) = self.record.name(site) else { return };
         let Some(times) = self.service.logs.times(name) else {
             self.record.remove_at(site, id);

@@ -1,15 +1,18 @@
-//! What outlives an engine: windows and running rate delays.
+//! What outlives an engine: windows, running rate delays, and which mail waits for its site to recover.
 //!
 //! Promises: a successor starts with the windows its predecessor had, for as long as
-//! `keep_learned_concurrency` says, and does not cut a rate delay short. Refuses: deaths; they are cheap
-//! to learn and expensive to believe.
+//! `keep_learned_concurrency` says, and does not cut a rate delay short. Mail that was deferred only for
+//! its site wakes with the first good delivery there. Refuses: deaths; they are cheap to learn and
+//! expensive to believe.
 
 use std::sync::Arc;
 
-use mail::Time;
+use flush::SiteId;
+use mail::{QueueId, Time};
 
 use crate::destination::{DestinationKey, State};
 use crate::engine::Engine;
+use crate::entry::Assigned;
 use crate::feedback::Window;
 use crate::timer::Timer;
 use crate::transport::{Lock, Transport};
@@ -49,6 +52,44 @@ impl Engine {
             seen: destination.last_done.unwrap_or(now),
             suspended_until: destination.timer.filter(|_| suspended),
         })
+    }
+
+    /// A message was found that waits for its sites.
+    pub(crate) fn note_sleeper(&mut self, id: QueueId) {
+        if !self.config.global.site_recovery_wakeup {
+            return;
+        }
+        let sites = self.stubs.get(id).map(|stub| stub.sites.clone());
+        for site in sites.iter().flat_map(|sites| sites.as_slice()) {
+            self.sleepers.entry(*site).or_default().insert(id);
+        }
+    }
+
+    /// It waits for one of them no longer.
+    pub(crate) fn forget_sleeper(&mut self, site: SiteId, id: QueueId) {
+        if let Some(ids) = self.sleepers.get_mut(&site)
+            && ids.remove(&id)
+            && ids.is_empty()
+        {
+            self.sleepers.remove(&site);
+        }
+    }
+
+    /// The sites of these recipients answer through this destination: what slept for them wakes with it.
+    pub(crate) fn rouse_sleepers(&mut self, key: DestinationKey, recipients: &[Assigned]) {
+        if self.sleepers.is_empty() {
+            return;
+        }
+        for recipient in recipients {
+            if let Some(ids) = self.sleepers.remove(&recipient.site) {
+                let destination = &mut self.destinations[key];
+                match destination.waiting.is_empty() {
+                    true => destination.waiting = ids,
+                    false => destination.waiting.extend(ids),
+                }
+                destination.recovering = true;
+            }
+        }
     }
 
     /// Starts with what a predecessor learned, as far as it still holds.

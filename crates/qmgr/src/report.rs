@@ -51,7 +51,10 @@ impl Engine {
         match &cause {
             Some(cause) if scope == Scope::Site => self.site_fails(destination, cause),
             Some(_) if scope == Scope::Transport => {}
-            _ => self.site_answers(destination),
+            _ => {
+                self.rouse_sleepers(destination, &recipients);
+                self.site_answers(destination);
+            }
         }
         let Via { transport, destination: name, .. } = via;
         let window = self.destinations[destination].window();
