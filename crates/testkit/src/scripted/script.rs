@@ -84,6 +84,7 @@ pub enum Cut {
 }
 
 type React = dyn Fn(Asked<'_>) -> Act + Send + Sync;
+type CutOf = dyn Fn(usize) -> Cut + Send + Sync;
 
 /// A server's whole behaviour.
 #[derive(Clone)]
@@ -91,13 +92,13 @@ pub struct Script {
     pub(super) react: Arc<React>,
     pub(super) lmtp: bool,
     pub(super) tls: Option<Arc<ServerConfig>>,
-    pub(super) cut: Cut,
+    pub(super) cut: Arc<CutOf>,
 }
 
 impl Script {
     /// Does what the function says.
     pub fn new(react: impl Fn(Asked<'_>) -> Act + Send + Sync + 'static) -> Script {
-        Script { react: Arc::new(react), lmtp: false, tls: None, cut: Cut::Nowhere }
+        Script { react: Arc::new(react), lmtp: false, tls: None, cut: Arc::new(|_| Cut::Nowhere) }
     }
 
     /// Behaves well.
@@ -123,15 +124,20 @@ impl Script {
     }
 
     /// Cuts every connection there.
-    pub fn cut(mut self, cut: Cut) -> Script {
-        self.cut = cut;
+    pub fn cut(self, cut: Cut) -> Script {
+        self.cut_each(move |_| cut)
+    }
+
+    /// Cuts each connection, counted from 0, where the function says.
+    pub fn cut_each(mut self, cut: impl Fn(usize) -> Cut + Send + Sync + 'static) -> Script {
+        self.cut = Arc::new(cut);
         self
     }
 }
 
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Script").field("lmtp", &self.lmtp).field("cut", &self.cut).finish_non_exhaustive()
+        f.debug_struct("Script").field("lmtp", &self.lmtp).finish_non_exhaustive()
     }
 }
 

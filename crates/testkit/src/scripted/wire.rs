@@ -34,6 +34,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 pub(super) struct Wire<'n> {
     stream: Box<dyn Stream>,
     script: Script,
+    cut: Cut,
     connection: usize,
     note: &'n (dyn Fn(Note) + Send + Sync),
     counts: BTreeMap<Stage, usize>,
@@ -62,6 +63,7 @@ impl<'n> Wire<'n> {
     ) -> Wire<'n> {
         Wire {
             stream,
+            cut: (script.cut)(connection),
             script,
             connection,
             note,
@@ -181,7 +183,7 @@ impl<'n> Wire<'n> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Over> {
-        let room = match self.script.cut {
+        let room = match self.cut {
             Cut::Sent(most) => most.saturating_sub(self.sent),
             _ => usize::MAX,
         };
@@ -189,7 +191,7 @@ impl<'n> Wire<'n> {
         self.stream.write_all(now).await?;
         self.stream.flush().await?;
         self.sent += now.len();
-        if now.len() < bytes.len() || self.script.cut == Cut::Sent(self.sent) { Err(Over) } else { Ok(()) }
+        if now.len() < bytes.len() || self.cut == Cut::Sent(self.sent) { Err(Over) } else { Ok(()) }
     }
 
     async fn line(&mut self) -> Result<String, Over> {
@@ -207,7 +209,7 @@ impl<'n> Wire<'n> {
             }
             seen = self.input.len();
             let mut buffer = vec![0; 16 * 1024];
-            let room = match self.script.cut {
+            let room = match self.cut {
                 Cut::Received(most) => buffer.len().min(most.saturating_sub(self.received)),
                 _ => buffer.len(),
             };
