@@ -15,7 +15,7 @@ use testkit::engine::Setup;
 use testkit::plain::{Client, Sink};
 
 use crate::program::Workplace;
-use crate::{deps, e2e, fuzz, kill, program, tidy};
+use crate::{deps, e2e, fuzz, kill, program, tidy, torture};
 
 /// How often the engine is killed here; `cargo xtask kill` takes any number.
 const KILLS: u32 = 50;
@@ -36,6 +36,7 @@ const STEPS: &[Step] = &[
     Step { name: "parameters", run: |root| tidy::check_parameters(root, &program::build(root)?) },
     Step { name: "e2e", run: e2e::run },
     Step { name: "kill", run: |root| kill::run(root, KILLS, seed_of_today()) },
+    Step { name: "torture", run: |root| torture::short(root, seed_of_today()) },
     Step { name: "fuzz targets", run: fuzz::check },
     Step { name: "first command", run: first_command_of_readme },
 ];

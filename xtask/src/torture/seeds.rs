@@ -1,8 +1,8 @@
 //! The randomised tests of the crates with seeds nobody has tried yet.
 //!
-//! Promises: power cuts on the disk trait at random changes of a random workload, next hops and worlds at
-//! random; what fails says how to replay it by itself. Refuses: being complete. `cargo test` cuts at every
-//! change and flips every byte of its fixed workloads.
+//! Promises: power cuts on the disk trait at random changes of a random workload, inputs of the fuzz targets,
+//! next hops and worlds at random; what fails says how to replay it by itself. Refuses: being complete.
+//! `cargo test` cuts at every change and flips every byte of its fixed workloads.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,6 +12,8 @@ use mail::Rng;
 
 /// Power cuts of one round; each is a workload of its own.
 const CUTS: usize = 5;
+/// Inputs of each fuzz target that are made of its corpus.
+const INPUTS: u64 = 2000;
 /// The workloads of the test make about so many changes to the disk.
 const CHANGES: u64 = 300;
 
@@ -34,6 +36,10 @@ pub(crate) fn run(root: &Path, seed: u64) -> Result<String> {
     // The crate that makes these cases up draws a new seed by itself and prints it.
     runs.push(Run { arguments: ["-p", "spool", "--test", "flip", "any_damage"], variables: Vec::new() });
     runs.push(Run {
+        arguments: ["-p", "probe", "--test", "corpora", "made"],
+        variables: vec![("PROBE_SEED", rng.below(1 << 30)), ("PROBE_INPUTS", INPUTS)],
+    });
+    runs.push(Run {
         arguments: ["-p", "delivery", "--test", "random", ""],
         variables: vec![("DELIVERY_SEED", rng.below(1 << 30))],
     });
@@ -44,7 +50,10 @@ pub(crate) fn run(root: &Path, seed: u64) -> Result<String> {
     for run in &runs {
         try_one(root, run)?;
     }
-    Ok(format!("{CUTS} power cuts, damage, a hostile next hop and a simulated world survived"))
+    Ok(format!(
+        "{CUTS} power cuts, damage, {INPUTS} inputs of each fuzz target, a hostile next hop and a simulated \
+         world survived"
+    ))
 }
 
 fn try_one(root: &Path, run: &Run) -> Result<()> {
