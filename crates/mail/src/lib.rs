@@ -8,6 +8,7 @@
 //! their own and convert at their edge.
 
 mod address;
+mod ascending;
 mod domain;
 mod envelope;
 mod id;
@@ -21,6 +22,7 @@ mod units;
 pub mod limits;
 
 pub use address::{Address, AddressError};
+pub use ascending::AscendingMap;
 pub use domain::{DomainList, DomainListError, SiteError, site_of_domain};
 pub use envelope::{BodyType, Client, Envelope, Protocol, Recipient};
 pub use id::{IdSource, ParseIdError, QueueId};

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use flush::{
     Answer, Authority, Collapse, Eligibility, Logs, Record, Request, RequestError, Service, SiteId, Sites,
 };
-use mail::{QueueId, Rng, Time};
+use mail::{AscendingMap, QueueId, Rng, Time};
 use slotmap::SlotMap;
 
-use crate::ascending::AscendingMap;
 use crate::destination::{Destination, DestinationKey, State};
 use crate::effect::Effect;
 use crate::entry::{Entry, EntryKey};

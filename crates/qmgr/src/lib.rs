@@ -9,7 +9,6 @@
 
 mod admission;
 mod appointment;
-mod ascending;
 mod backoff;
 mod check;
 mod completion;

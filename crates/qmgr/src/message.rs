@@ -8,11 +8,10 @@ use std::sync::Arc;
 
 use flush::SiteId;
 use mail::limits::REASON_BYTES_MAX;
-use mail::{Outcome, QueueId, Time};
+use mail::{AscendingMap, Outcome, QueueId, Time};
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 
-use crate::ascending::AscendingMap;
 use crate::destination::DestinationKey;
 use crate::due::DueQueue;
 use crate::event::{Flags, LoadError, Queue, ReportKind};

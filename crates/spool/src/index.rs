@@ -3,12 +3,11 @@
 //! Promises: changed only after the record that changes it is durable, by the writer alone; readers
 //! hold its lock for lookups, never across a read of the disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Weak};
 
-use foldhash::fast::FixedState;
-use mail::QueueId;
+use mail::{AscendingMap, QueueId};
 
 use crate::disk::{Access, Disk, DiskFile};
 use crate::frame::{FLAG_BIG, Kind};
@@ -82,7 +81,7 @@ impl Segment {
 /// All live messages and the segments they are in.
 #[derive(Default)]
 pub(crate) struct Index {
-    entries: HashMap<QueueId, Entry, FixedState>,
+    entries: AscendingMap<QueueId, Entry>,
     pub(crate) segments: BTreeMap<u32, Segment>,
     /// Segments whose write or flush failed. What they hold was durable before; it is moved all the same.
     pub(crate) suspects: BTreeSet<u32>,
@@ -102,9 +101,7 @@ impl Index {
 
     /// Live ids, sorted.
     pub(crate) fn ids(&self) -> Vec<QueueId> {
-        let mut ids: Vec<QueueId> = self.entries.keys().copied().collect();
-        ids.sort_unstable();
-        ids
+        self.entries.after(None).map(|(id, _)| id).collect()
     }
 
     /// Applies one record. STATE and DONE of unknown messages change nothing.

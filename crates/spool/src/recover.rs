@@ -5,13 +5,11 @@
 //! Known: damage in the very last batch of a log that was not stopped cleanly cannot be told from a
 //! torn write, and is taken for one.
 
-use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use foldhash::fast::FixedState;
-use mail::{QueueId, Time};
+use mail::{AscendingMap, QueueId, Time};
 
 use crate::chain::{Ruling, Unit, judge};
 use crate::codec::{self, Known};
@@ -53,7 +51,7 @@ pub(crate) struct Read {
     pub(crate) unfinished: Vec<String>,
     pub(crate) torn_bytes: u64,
     pub(crate) clean: bool,
-    news: HashMap<QueueId, News, FixedState>,
+    news: AscendingMap<QueueId, News>,
     blobs: Vec<Vec<u8>>,
 }
 
@@ -204,7 +202,7 @@ impl Read {
                 self.free.push((seq, length));
             }
         }
-        for (&id, news) in &self.news {
+        for (id, news) in self.news.after(None) {
             if let Some(fault) = news.fault {
                 self.faults.push((id, fault.to_owned()));
             }
