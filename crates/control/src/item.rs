@@ -410,6 +410,10 @@ pub struct StatusItem {
     /// Contents read from the disk since the start.
     #[serde(default)]
     pub contents_read: u64,
+    /// The engine is still learning what was in its spool, and the queues show what it knows so far. Mail is
+    /// taken; everything else that is asked waits until it knows all.
+    #[serde(default)]
+    pub starting: bool,
     /// Whether mail is taken.
     pub accepting: bool,
     /// Why not.

@@ -75,9 +75,11 @@ impl Logs {
         (self.refresh_time, self.purge_time) = (refresh_time, purge_time);
     }
 
-    /// Takes over a log that was found at the start.
+    /// Takes over a log that was found at the start, unless mail has turned up for its site already.
     pub fn restore(&mut self, site: &str, times: LogTimes) {
-        self.set(site, times);
+        if !self.by_site.contains_key(site) {
+            self.set(site, times);
+        }
     }
 
     /// A message was added to the log of `site`, which begins with it when there was none. At the start

@@ -37,6 +37,8 @@ pub struct Engine {
     /// The time of the latest event.
     pub(crate) now: Time,
     pub(crate) paused: bool,
+    /// See [`Engine::handle_all_stored`].
+    pub(crate) all_stored: bool,
     pub(crate) outbox: VecDeque<Effect>,
     /// Every message, and the flush record of all unfinished ones.
     pub(crate) stubs: Stubs,
@@ -103,6 +105,7 @@ impl Engine {
             rng: Rng::new(seed),
             now: Time::ZERO,
             paused: false,
+            all_stored: false,
             outbox: VecDeque::new(),
             stubs: Stubs::new(),
             record: Record::new(),
@@ -184,10 +187,20 @@ impl Engine {
         Ok(())
     }
 
-    /// At start-up: a message found in the spool. Mail that was active is incoming again.
+    /// At start-up, while new mail may be coming in already: a message found in the spool. Mail that was
+    /// active is incoming again. After the last one comes [`Engine::handle_all_stored`].
     pub fn handle_stored(&mut self, now: Time, stored: Stored) {
         self.begin(now);
         self.add_stub(stored);
+        self.check();
+    }
+
+    /// At start-up: every message of the spool has been handed in. Where mail is found by scans, they look at
+    /// all of it once.
+    pub fn handle_all_stored(&mut self, now: Time) {
+        self.begin(now);
+        self.all_stored = true;
+        self.scan_what_was_stored();
         self.check();
     }
 

@@ -17,7 +17,7 @@ use crate::note::Note;
 use crate::view::FlushView;
 
 impl Engine {
-    /// At start-up, before any mail is handed in: a log that was found. It counts as empty until mail
+    /// At start-up, before the stored mail is handed in: a log that was found. It counts as empty until mail
     /// for its site turns up. That of a site that is not eligible is ignored.
     pub fn handle_flush_log(&mut self, site: &str, times: LogTimes) {
         if self.flush_eligible(site) {

@@ -189,6 +189,14 @@ impl Engine {
         }
     }
 
+    /// The scans of the start may have begun before all mail was known.
+    pub(crate) fn scan_what_was_stored(&mut self) {
+        if !self.config.global.queue_run_delay.is_zero() && self.stubs.due.len() > 0 {
+            let latest = self.stubs.due.latest();
+            self.deferred.request(true, ScanFlags::default(), latest);
+        }
+    }
+
     /// Which period of `queue_run_delay` a moment lies in; 0 when there are none.
     fn scan_period(&self, at: Time) -> i64 {
         let delay = self.config.global.queue_run_delay.as_millis() as i64;

@@ -123,6 +123,8 @@ pub struct Counts {
     pub recipients: u64,
     /// Deliveries running.
     pub delivering: u64,
+    /// Whether all mail that was there at the start has been handed in.
+    pub all_stored: bool,
 }
 
 /// One site of the flush record.

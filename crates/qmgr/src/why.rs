@@ -105,6 +105,7 @@ impl Engine {
             corrupt: self.stubs.count(Queue::Corrupt),
             recipients: self.recipients,
             delivering: self.in_flight.len() as u64,
+            all_stored: self.all_stored,
         }
     }
 

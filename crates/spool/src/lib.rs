@@ -19,6 +19,7 @@ mod dump;
 mod error;
 mod frame;
 mod index;
+mod inventory;
 mod job;
 mod large;
 mod layout;
@@ -43,6 +44,7 @@ pub use codec::survives_rewriting;
 pub use dump::{Region, dump, explain};
 pub use error::{AcceptError, CommitError, OpenError, ReadError, RestoreError};
 pub use frame::VERSION as FORMAT_VERSION;
+pub use inventory::Inventory;
 pub use large::{LargeBody, LargeWriter};
 pub use message::{
     ATTEMPT_TEXT_BYTES_MAX, ATTEMPTS_KEPT_MAX, Attempt, Ending, Flags, Found, NewBody, NewMessage, Queue,

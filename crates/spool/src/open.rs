@@ -12,6 +12,7 @@ use mail::{IdSource, QueueId, Rng};
 
 use crate::cache::Cache;
 use crate::disk::{Access, Disk, Lock, LockError};
+use crate::inventory::{Inventory, UNREADABLE};
 use crate::layout::{
     BIG, BLOCK, CORRUPT, FORMAT, LOG, SEGMENT_SIZE_MAX, SEGMENT_SIZE_MIN, big_name, big_path, segment_path,
     spare_path,
@@ -21,7 +22,7 @@ use crate::quarantine::{self, Cut, Kept};
 use crate::recover::{self, Read};
 use crate::shared::{Counters, Pending, Shared, lock};
 use crate::spares::Spares;
-use crate::{Found, OpenError, Options, Progress, Queue, Recovery};
+use crate::{OpenError, Options, Progress, Recovery};
 
 /// An opened spool before its threads run.
 pub(crate) struct Opened {
@@ -29,6 +30,7 @@ pub(crate) struct Opened {
     pub(crate) lock: Lock,
     pub(crate) end: End,
     pub(crate) recovery: Recovery,
+    pub(crate) inventory: Inventory,
 }
 
 fn failed(path: &str) -> impl FnOnce(io::Error) -> OpenError {
@@ -40,12 +42,11 @@ fn failed(path: &str) -> impl FnOnce(io::Error) -> OpenError {
 pub(crate) fn open(
     disk: Arc<dyn Disk>,
     options: Options,
-    found: &mut dyn FnMut(Found),
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Opened, OpenError> {
     check(&options)?;
     let start = Instant::now();
-    let lock = take_lock(&*disk)?;
+    let exclusive = take_lock(&*disk)?;
     let uuid = format_file(&*disk, options.seed)?;
     for directory in [LOG, BIG, CORRUPT] {
         disk.create_directory(directory).map_err(failed(directory))?;
@@ -68,10 +69,12 @@ pub(crate) fn open(
     set_aside(&shared, &read, &kept);
     seal(&shared, &read);
     recovery.orphans = remove_orphans(&shared, read.regions.is_empty());
-    hand_over(&shared, &read, kept, found, &mut recovery);
     count_found(&shared);
+    let inventory = Inventory::new(shared.clone(), std::mem::take(&mut read.summaries), kept);
+    recovery.messages = inventory.total();
+    recovery.corrupt = lock(&shared.corrupt).len() as u64;
     recovery.elapsed = start.elapsed();
-    Ok(Opened { shared, lock, end: read.end, recovery })
+    Ok(Opened { shared, lock: exclusive, end: read.end, recovery, inventory })
 }
 
 fn count_found(shared: &Shared) {
@@ -87,9 +90,13 @@ pub(crate) fn look(
 ) -> Result<(Shared, Vec<(QueueId, String)>), OpenError> {
     let mut read = recover::read(&*disk, progress).map_err(failed(LOG))?;
     let kept = quarantine::list(&*disk).map_err(failed(CORRUPT))?;
-    let ids = read.index.ids();
-    let unreadable = read.tell(&ids, &mut |_| {});
-    read.faults.extend(unreadable.into_iter().map(|id| (id, UNREADABLE.to_owned())));
+    let mut last = None;
+    while let Some((message, readable)) = read.summaries.next(last) {
+        last = Some(message.id);
+        if !readable {
+            read.faults.push((message.id, UNREADABLE.to_owned()));
+        }
+    }
     let shared = share(disk, options, [0; 16], &mut read, &kept, Spares::default());
     Ok((shared, read.faults))
 }
@@ -291,41 +298,4 @@ fn remove_orphans(shared: &Shared, certain: bool) -> u64 {
         }
     }
     removed
-}
-
-/// What is wrong with a message whose record verifies and whose summary does not decode.
-const UNREADABLE: &str = "its summary is unreadable";
-
-/// Tells the engine of every live message, in the order of ids.
-fn hand_over(
-    shared: &Shared,
-    read: &Read,
-    kept: BTreeMap<QueueId, Kept>,
-    found: &mut dyn FnMut(Found),
-    recovery: &mut Recovery,
-) {
-    let corrupt = lock(&shared.corrupt).clone();
-    let ids = lock(&shared.index).ids();
-    let kept = kept.into_iter().map(|(id, kept)| recover::found(id, kept.known, None));
-    let mut others = kept.filter(|message| ids.binary_search(&message.id).is_err()).peekable();
-    let mut tell = |mut message: Found| {
-        if corrupt.contains_key(&message.id) {
-            message.summary.queue = Queue::Corrupt;
-        }
-        recovery.messages += 1;
-        found(message);
-    };
-    let unreadable = read.tell(&ids, &mut |message| {
-        while let Some(other) = others.next_if(|other| other.id < message.id) {
-            tell(other);
-        }
-        tell(message);
-    });
-    others.for_each(tell);
-    for id in unreadable {
-        if shared.quarantine(id, UNREADABLE).is_err() {
-            Counters::add(&shared.counters.failures, 1);
-        }
-    }
-    recovery.corrupt = lock(&shared.corrupt).len() as u64;
 }

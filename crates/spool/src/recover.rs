@@ -9,17 +9,17 @@ use std::io;
 use std::ops::Range;
 
 use bytes::Bytes;
-use mail::{AscendingMap, QueueId, Time};
+use mail::QueueId;
 
+use crate::Progress;
 use crate::chain::{Ruling, Unit, judge};
-use crate::codec::{self, Known};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::frame::{FOOTER_ENTRY, FOOTER_HEADER, FOOTER_MAGIC, FooterEntry, Kind, NOTE_CLEAN_STOP, Trailer};
 use crate::index::{Index, Place, Segment};
+use crate::inventory::{Blob, News, Summaries};
 use crate::layout::{BLOCK, LOG, LogName, log_name, segment_path};
 use crate::log::{End, Footer};
 use crate::scan::{Expected, Scan, scan};
-use crate::{Found, Progress, Queue, Summary};
 
 /// A damaged stretch that belongs to no known message.
 pub(crate) struct Region {
@@ -51,24 +51,7 @@ pub(crate) struct Read {
     pub(crate) unfinished: Vec<String>,
     pub(crate) torn_bytes: u64,
     pub(crate) clean: bool,
-    news: AscendingMap<QueueId, News>,
-    blobs: Vec<Vec<u8>>,
-}
-
-/// Where the summaries of a live message are.
-#[derive(Clone, Copy)]
-struct News {
-    first: Blob,
-    newest: Blob,
-    fault: Option<&'static str>,
-}
-
-/// A stretch of one of the blobs.
-#[derive(Clone, Copy)]
-struct Blob {
-    number: u32,
-    start: u32,
-    length: u32,
+    pub(crate) summaries: Summaries,
 }
 
 /// A segment as read.
@@ -202,7 +185,7 @@ impl Read {
                 self.free.push((seq, length));
             }
         }
-        for (id, news) in self.news.after(None) {
+        for (id, news) in self.summaries.messages.after(None) {
             if let Some(fault) = news.fault {
                 self.faults.push((id, fault.to_owned()));
             }
@@ -230,13 +213,8 @@ impl Read {
         self.end.lsn = self.end.lsn.max(lsn);
     }
 
-    fn blob(&mut self, bytes: Vec<u8>) -> u32 {
-        self.blobs.push(bytes);
-        (self.blobs.len() - 1) as u32
-    }
-
     fn apply_footer(&mut self, seq: u32, trailer: &Trailer, footer: Vec<u8>) {
-        let number = self.blobs.len() as u32;
+        let number = self.summaries.next_number();
         let mut place = FOOTER_HEADER;
         for _ in 0..trailer.entries {
             let Some(entry) = footer.get(place..).and_then(FooterEntry::read) else { break };
@@ -245,7 +223,7 @@ impl Read {
             self.apply(seq, &entry, summary, None);
             place = start + entry.summary_len as usize;
         }
-        self.blob(footer);
+        self.summaries.keep(footer);
     }
 
     fn apply_scan(
@@ -257,7 +235,7 @@ impl Read {
         rulings: &[Ruling],
         gaps: &mut Vec<(u32, u64, Range<u64>, u64)>,
     ) -> io::Result<bool> {
-        let number = self.blob(std::mem::take(&mut scan.summaries));
+        let number = self.summaries.keep(std::mem::take(&mut scan.summaries));
         let mut footer: Option<Footer> = None;
         let mut entries = Vec::new();
         let mut faulty = false;
@@ -288,7 +266,7 @@ impl Read {
                 faulty |= item.fault.is_some();
                 if item.fault.is_none() {
                     item.entry.write(&mut entries);
-                    entries.extend_from_slice(&self.blobs[number as usize][item.summary.clone()]);
+                    entries.extend_from_slice(&self.summaries.blob(number)[item.summary.clone()]);
                 }
             }
             faulty |= !batch.unknown.is_empty();
@@ -348,7 +326,7 @@ impl Read {
             let end = items.iter().map(|item| u64::from(item.entry.offset + item.entry.length)).max();
             unknown.retain(|gap| gap.start < end.unwrap_or(range.start + BLOCK));
             self.index.segments.entry(*seq).or_insert_with(|| Segment::new(length));
-            let number = self.blob(scan.summaries);
+            let number = self.summaries.keep(scan.summaries);
             for item in items {
                 let summary =
                     Blob { number, start: item.summary.start as u32, length: item.summary.len() as u32 };
@@ -374,14 +352,14 @@ impl Read {
     fn apply(&mut self, seq: u32, entry: &FooterEntry, summary: Blob, fault: Option<&'static str>) {
         let id = QueueId::from_u64(entry.id);
         let place = Place { segment: seq, offset: entry.offset, length: entry.length };
-        let known = self.news.get_mut(&id);
+        let known = self.summaries.messages.get_mut(&id);
         self.end.id_floor = self.end.id_floor.max(entry.id);
         self.clean = entry.kind == Kind::Note && entry.detail == NOTE_CLEAN_STOP;
         match (entry.kind, known) {
             // The message is still where it was copied from.
             (Kind::Copy, Some(_)) if fault.is_some() => return,
             (Kind::Message | Kind::Copy, _) => {
-                self.news.insert(id, News { first: summary, newest: summary, fault });
+                self.summaries.messages.insert(id, News { first: summary, newest: summary, fault });
             }
             (Kind::State, Some(news)) => {
                 news.newest = if fault.is_some() { news.newest } else { summary };
@@ -392,42 +370,12 @@ impl Read {
                 return;
             }
             (Kind::Done, Some(_)) => {
-                self.news.remove(&id);
+                self.summaries.messages.remove(&id);
             }
             (Kind::State | Kind::Done, None) | (Kind::Note, _) => return,
         }
         self.index.apply(entry.kind, id, entry.flags, entry.detail, place);
     }
-
-    /// Tells what is known of the messages with these ids, and gives those of which too little is.
-    pub(crate) fn tell(&self, ids: &[QueueId], tell: &mut dyn FnMut(Found)) -> Vec<QueueId> {
-        let summary = |blob: Blob| {
-            let start = blob.start as usize;
-            let bytes = self.blobs.get(blob.number as usize)?.get(start..start + blob.length as usize)?;
-            codec::decode_summary(bytes).ok()
-        };
-        let mut unreadable = Vec::new();
-        for &id in ids {
-            let Some(news) = self.news.get(&id) else { continue };
-            let (first, newest) = (summary(news.first), summary(news.newest));
-            let lost = first.is_none() || newest.is_none();
-            let mut message = found(id, first, newest);
-            if lost {
-                message.summary.queue = Queue::Corrupt;
-                unreadable.push(id);
-            }
-            tell(message);
-        }
-        unreadable
-    }
-}
-
-/// A message with as much as is known of it.
-pub(crate) fn found(id: QueueId, first: Option<Known>, newest: Option<Known>) -> Found {
-    let (arrived, size) = first.as_ref().map_or((id.made_at(), 0), |known| (known.arrived, known.size));
-    let unknown = || Summary { queue: Queue::Corrupt, due: Time::NEVER, ..Summary::default() };
-    let summary = newest.or(first).map_or_else(unknown, |known| known.summary);
-    Found { id, arrived, size, summary }
 }
 
 fn blank(bytes: &[u8], range: &Range<u64>) -> bool {

@@ -13,7 +13,9 @@ use crate::cache::Fresh;
 use crate::codec::{self, Section};
 use crate::disk::{Disk, Lock};
 use crate::frame::{FLAG_BIG, Kind};
+use crate::inventory::Inventory;
 use crate::job::{Completion, Job};
+use crate::open::Opened;
 use crate::reader::{Fault, LoadFault};
 use crate::shared::{Counters, Shared, lock};
 use crate::spares;
@@ -47,7 +49,23 @@ impl Spool {
         found: &mut dyn FnMut(Found),
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Spool, OpenError> {
-        let opened = crate::open::open(disk, options, found, progress)?;
+        let mut opened = crate::open::open(disk, options, progress)?;
+        // Before the threads run, so that the order of disk calls is always the same.
+        opened.inventory.by_ref().for_each(&mut *found);
+        Spool::start(opened).map(|(spool, _)| spool)
+    }
+
+    /// As [`Spool::open`], without waiting until everybody has been told of the messages there are: mail is
+    /// taken at once, and whoever wants to know them goes through the inventory meanwhile.
+    pub fn open_with_inventory(
+        disk: Arc<dyn Disk>,
+        options: Options,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(Spool, Inventory), OpenError> {
+        Spool::start(crate::open::open(disk, options, progress)?)
+    }
+
+    fn start(opened: Opened) -> Result<(Spool, Inventory), OpenError> {
         let shared = opened.shared;
         let mut threads = Vec::new();
         let writer = Writer::new(shared.clone(), opened.end, opened.recovery.clean);
@@ -57,7 +75,8 @@ impl Spool {
             threads.push(thread("spool-spares", move || spares::keep_filled(&shared))?);
         }
         let recovery = opened.recovery;
-        Ok(Spool { shared, recovery, threads: Mutex::new(threads), lock: Mutex::new(Some(opened.lock)) })
+        let (threads, lock) = (Mutex::new(threads), Mutex::new(Some(opened.lock)));
+        Ok((Spool { shared, recovery, threads, lock }, opened.inventory))
     }
 
     /// What opening found.

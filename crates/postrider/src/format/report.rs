@@ -88,9 +88,10 @@ pub(crate) fn status(item: &StatusItem, now: Time) -> String {
     };
     let up = span(now.as_secs().saturating_sub(item.started));
     let next = until(item.next_event, now);
+    let so_far = if item.starting { ", as far as the spool has been read" } else { "" };
     format!(
         "{} (process {}), up {up}\nlisten: {}\nspool: {}\naccepting: {accepting}\n\
-         queues: incoming {}, active {}, deferred {}, hold {}, corrupt {}\n\
+         queues{so_far}: incoming {}, active {}, deferred {}, hold {}, corrupt {}\n\
          deliveries: {}\nnext event: {next}\n\
          messages since the start: found {}, accepted {}, ended {}; stored {}, deleted of these {}",
         item.program,

@@ -43,10 +43,14 @@ struct State {
 }
 
 impl Deleted {
-    /// With what was found in the spool. A grace of zero keeps nothing.
-    pub(crate) fn new(spool: Arc<Spool>, grace: Duration, found: BTreeMap<QueueId, Time>) -> Deleted {
-        let state = State { ends: found, ..State::default() };
-        Deleted { spool, grace, state: Mutex::new(state), settled: Condvar::new() }
+    /// A grace of zero keeps nothing.
+    pub(crate) fn new(spool: Arc<Spool>, grace: Duration) -> Deleted {
+        Deleted { spool, grace, state: Mutex::default(), settled: Condvar::new() }
+    }
+
+    /// At the start: a deleted message that was found in the spool, and when it is gone for good.
+    pub(crate) fn found(&self, id: QueueId, end: Time) {
+        self.state().ends.insert(id, end);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

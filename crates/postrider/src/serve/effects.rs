@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dsn::NotifyClass;
 use ingress::Accepted;
@@ -26,6 +26,7 @@ use super::maillog::{self, Delays, RecipientLine};
 use super::notices::{self, Rarely};
 use super::reports::Reports;
 use super::routes::Routes;
+use super::stored::Piece;
 use super::work::{Happened, LoadRequest, LoadResult, Undertaking, Work};
 
 /// Recipients up to which a new message is handed to the engine with its envelope; the engine reads
@@ -88,6 +89,7 @@ pub(crate) struct Effects {
     deliveries: Deliveries,
     reports: Reports,
     flush_logs: FlushLogs,
+    logs_behind: Option<Duration>,
     deleted: Arc<Deleted>,
     work: Work,
     active: HashMap<QueueId, Active>,
@@ -101,8 +103,8 @@ pub(crate) struct Effects {
 /// What the log says about a delivery beside its outcome.
 #[derive(Clone, Copy, Default)]
 struct Timing {
-    setup: std::time::Duration,
-    transfer: std::time::Duration,
+    setup: Duration,
+    transfer: Duration,
     uses: u32,
 }
 
@@ -122,6 +124,7 @@ impl Effects {
             deliveries,
             reports,
             flush_logs,
+            logs_behind: None,
             deleted,
             work: Work::default(),
             active: HashMap::new(),
@@ -203,7 +206,30 @@ impl Effects {
             }
         }
         self.begin_loads();
-        self.flush_logs.catch_up(engine);
+        self.logs_behind = self.flush_logs.catch_up(engine);
+    }
+
+    /// At the start: what was in the spool. Nothing at the end, when all of it is known.
+    pub(crate) fn note_stored(&mut self, engine: &mut Engine, now: Time, piece: Option<Piece>) {
+        match piece {
+            Some(Piece::Logs(logs)) => {
+                logs.iter().for_each(|(site, times)| engine.handle_flush_log(site, *times));
+            }
+            Some(Piece::Messages(messages)) => {
+                messages.into_iter().for_each(|stored| engine.handle_stored(now, stored));
+            }
+            None => {
+                engine.handle_all_stored(now);
+                self.flush_logs.begin(engine);
+                self.tell_of_damage();
+            }
+        }
+        self.carry_out(engine, now);
+    }
+
+    /// When to come back though nothing happens: the logs of sites are not what they should be.
+    pub(crate) fn comes_back_in(&self) -> Option<Duration> {
+        self.logs_behind
     }
 
     /// The next result of work in flight; nothing when there is none.
@@ -289,7 +315,7 @@ impl Effects {
     }
 
     /// Tells of the damage that nobody was told of when it was found: at a start, or before a crash.
-    pub(crate) fn tell_of_damage(&mut self) {
+    pub(super) fn tell_of_damage(&mut self) {
         self.work.begin(Undertaking::Load(Vec::new()), damage::tell_of_all(self.reports.clone()));
     }
 

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::effects::Effects;
-use super::open::named;
+use super::stored::{Piece, named};
 use super::work::Happened;
 
 /// Accepted messages that may wait for the engine. When it is full, sessions wait before their `250`:
@@ -41,6 +41,8 @@ pub(crate) fn now() -> Time {
 #[derive(Clone)]
 pub(crate) struct EngineHandle {
     questions: mpsc::Sender<Question>,
+    /// What is answered before all mail is known.
+    early: mpsc::Sender<Question>,
 }
 
 /// The engine has stopped.
@@ -49,9 +51,25 @@ pub(crate) struct EngineHandle {
 pub(crate) struct Stopped;
 
 impl EngineHandle {
-    /// Runs `question` in the engine's task and brings back its answer. It must be short.
+    /// Runs `question` in the engine's task and brings back its answer. It must be short. While the engine
+    /// learns what is in its spool, the question waits: every answer is about all mail.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
+        question: impl FnOnce(&mut Engine, Time) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        EngineHandle::ask_through(&self.questions, question).await
+    }
+
+    /// As [`EngineHandle::ask`], also while the engine does not know all of its mail yet.
+    pub(crate) async fn ask_early<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Engine, Time) -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        EngineHandle::ask_through(&self.early, question).await
+    }
+
+    async fn ask_through<T: Send + 'static>(
+        questions: &mpsc::Sender<Question>,
         question: impl FnOnce(&mut Engine, Time) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (reply, answer) = oneshot::channel();
@@ -59,7 +77,7 @@ impl EngineHandle {
             // Nobody listens any more when the one who asked is gone; what was asked still happened.
             let _ = reply.send(question(engine, now));
         });
-        self.questions.send(question).await.map_err(|_| Stopped)?;
+        questions.send(question).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 }
@@ -73,6 +91,9 @@ pub(crate) struct EngineTask {
     effects: Effects,
     accepted: mpsc::Receiver<Accepted>,
     questions: mpsc::Receiver<Question>,
+    early: mpsc::Receiver<Question>,
+    /// What was in the spool at the start; nothing once all of it is known.
+    stored: Option<mpsc::Receiver<Piece>>,
     stop: watch::Receiver<Stop>,
 }
 
@@ -82,11 +103,13 @@ impl EngineTask {
         engine: Engine,
         effects: Effects,
         accepted: mpsc::Receiver<Accepted>,
+        stored: mpsc::Receiver<Piece>,
         stop: watch::Receiver<Stop>,
     ) -> (EngineTask, EngineHandle) {
-        let (sender, questions) = mpsc::channel(QUESTIONS_WAITING_MAX);
-        let task = EngineTask { engine, effects, accepted, questions, stop };
-        (task, EngineHandle { questions: sender })
+        let (asking, questions) = mpsc::channel(QUESTIONS_WAITING_MAX);
+        let (asking_early, early) = mpsc::channel(QUESTIONS_WAITING_MAX);
+        let task = EngineTask { engine, effects, accepted, questions, early, stored: Some(stored), stop };
+        (task, EngineHandle { questions: asking, early: asking_early })
     }
 
     /// Runs until told to stop, then ends what is in flight within bounds and gives the engine back.
@@ -96,9 +119,8 @@ impl EngineTask {
         tokio::pin!(timer);
         loop {
             self.effects.carry_out(&mut self.engine, now());
-            let wanted = self.engine.poll_timeout();
-            if let Some(at) = wanted {
-                let nap = at.since(now()).min(NAP_MAX);
+            let wanted = self.nap();
+            if let Some(nap) = wanted {
                 timer.as_mut().reset(Instant::now() + nap);
             }
             tokio::select! {
@@ -108,10 +130,30 @@ impl EngineTask {
                     let effects = &mut self.effects;
                     arrivals.drain(..).for_each(|accepted| effects.arrive(&mut self.engine, now, accepted));
                 }
-                Some(question) = self.questions.recv() => question(&mut self.engine, now()),
+                Some(question) = self.early.recv() => question(&mut self.engine, now()),
+                Some(question) = self.questions.recv(), if self.stored.is_none() => {
+                    question(&mut self.engine, now());
+                }
+                piece = next_piece(&mut self.stored), if self.stored.is_some() => self.learn(piece),
                 () = &mut timer, if wanted.is_some() => self.engine.handle_timeout(now()),
                 grace = told_to_stop(&mut self.stop) => return self.wind_down(grace).await,
             }
+        }
+    }
+
+    /// How long there is nothing to do unless something happens; nothing when that is all there is to wait for.
+    fn nap(&self) -> Option<Duration> {
+        let engine = self.engine.poll_timeout().map(|at| at.since(now()).min(NAP_MAX));
+        engine.into_iter().chain(self.effects.comes_back_in()).min()
+    }
+
+    /// What was in the spool, piece by piece.
+    fn learn(&mut self, piece: Option<Piece>) {
+        let complete = piece.is_none();
+        self.effects.note_stored(&mut self.engine, now(), piece);
+        if complete {
+            self.stored = None;
+            info!("all mail of the queue is known");
         }
     }
 
@@ -125,6 +167,7 @@ impl EngineTask {
             self.effects.carry_out(&mut self.engine, now());
             tokio::select! {
                 Some(happened) = self.effects.next_happened() => self.happened(happened),
+                Some(question) = self.early.recv() => question(&mut self.engine, now()),
                 Some(question) = self.questions.recv() => question(&mut self.engine, now()),
                 () = sleep_until(deadline) => {
                     let left = self.effects.abandon();
@@ -149,6 +192,11 @@ impl EngineTask {
             self.effects.note_happened(&mut self.engine, now, more);
         }
     }
+}
+
+/// The next piece of what was in the spool; nothing when all of it is known.
+async fn next_piece(stored: &mut Option<mpsc::Receiver<Piece>>) -> Option<Piece> {
+    stored.as_mut()?.recv().await
 }
 
 /// Waits for the word to stop, and says how long that may take. Whoever could tell being gone counts as being

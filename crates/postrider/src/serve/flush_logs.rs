@@ -4,7 +4,7 @@
 //! Promises: what the engine notes of a log is in its file soon afterwards; mail never waits for a file
 //! (changes are collapsed by site in a queue of bounded size, and a log whose changes found no place is
 //! written anew later); a log that somebody removes is whole again with its next line; trouble with the
-//! disk costs the logs and nothing else.
+//! disk costs the logs and nothing else. At the start nothing is written before every message is known.
 //!
 //! Refuses: to be read back for anything but the times of the files. The record comes from the spool.
 //!
@@ -36,6 +36,8 @@ const LINGER: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(60);
 /// Under this name a log is written before it gets its own; sites have a `@` in front.
 const STAGING: &str = "new";
+/// Logs that are written anew for one event of the engine, at most.
+const CATCH_UP_LOGS: usize = 16;
 /// Lines of messages that wait no longer which a log may have at the start without being written anew.
 const STALE_LINES_MAX: usize = 64;
 
@@ -62,6 +64,8 @@ struct State {
     bytes: usize,
     /// Logs whose files are not what they should be; written anew when there is room.
     lost: BTreeSet<Arc<str>>,
+    /// Every message is known; before that, what a log says cannot be right.
+    begun: bool,
     /// Not before this instant.
     retry_at: Option<Instant>,
     stop: bool,
@@ -113,19 +117,19 @@ pub(crate) fn directory(spool: &Path) -> PathBuf {
     spool.join("flush")
 }
 
-/// At the start, before the engine hears of any mail: hands it the times of the logs that are there.
-pub(crate) fn restore(spool: &Path, engine: &mut Engine) {
-    for (site, path) in found(spool) {
-        let Ok(file) = path.metadata() else { continue };
-        let modified = file.modified().map_or(Time::ZERO, time);
-        let times = LogTimes {
-            begun: modified,
-            last_sent: file.accessed().ok().map(time).filter(|at| *at > Time::ZERO),
-            last_added: modified,
-            empty_since: (file.len() == 0).then_some(modified),
-        };
-        engine.handle_flush_log(&site, times);
-    }
+/// A log that was found at the start.
+pub(crate) type FoundLog = (Arc<str>, LogTimes);
+
+/// The times of a log that is there.
+fn times_of(path: &Path) -> Option<LogTimes> {
+    let file = path.metadata().ok()?;
+    let modified = file.modified().map_or(Time::ZERO, time);
+    Some(LogTimes {
+        begun: modified,
+        last_sent: file.accessed().ok().map(time).filter(|at| *at > Time::ZERO),
+        last_added: modified,
+        empty_since: (file.len() == 0).then_some(modified),
+    })
 }
 
 /// The logs in the folder by site; nothing when there is no folder.
@@ -134,18 +138,9 @@ fn found(spool: &Path) -> Vec<(String, PathBuf)> {
     entries.filter_map(|entry| Some((site_of_file(entry.file_name().to_str()?)?, entry.path()))).collect()
 }
 
-/// Starts the writer, and has it bring the files up to what the engine knows.
-pub(crate) fn start(spool: &Path, engine: &Engine) -> (FlushLogs, Writer) {
+/// Starts the writer. It has nothing to do before [`FlushLogs::begin`].
+pub(crate) fn start(spool: &Path) -> (FlushLogs, Writer) {
     let shared = Arc::new(Shared::default());
-    for (site, _) in found(spool) {
-        shared.lock().wait(site.into(), Work { base: Base::Delete, lines: String::new() });
-    }
-    for (site, times) in engine.flush_logs() {
-        let ids = engine.logged_messages(&site);
-        let mut state = shared.lock();
-        state.take(&site);
-        state.wait(site, Work { base: Base::Whole { ids, times }, lines: String::new() });
-    }
     let (writing, directory) = (shared.clone(), directory(spool));
     let (running, ended) = oneshot::channel();
     let started = thread::Builder::new().name("flush logs".to_owned()).spawn(move || {
@@ -159,10 +154,27 @@ pub(crate) fn start(spool: &Path, engine: &Engine) -> (FlushLogs, Writer) {
 }
 
 impl FlushLogs {
+    /// At the start: the logs that are there, for the engine to be told of before it hears of their mail.
+    /// Reads the folder.
+    pub(crate) fn restore(&self, spool: &Path) -> Vec<FoundLog> {
+        let found = found(spool).into_iter();
+        let logs: Vec<FoundLog> =
+            found.filter_map(|(site, path)| Some((site.into(), times_of(&path)?))).collect();
+        self.0.lock().lost.extend(logs.iter().map(|(site, _)| site.clone()));
+        logs
+    }
+
+    /// Every message is known: from now on the files are brought up to what the engine knows.
+    pub(crate) fn begin(&self, engine: &Engine) {
+        let mut state = self.0.lock();
+        state.lost.extend(engine.flush_logs().into_iter().map(|(site, _)| site));
+        state.begun = true;
+    }
+
     /// Takes note of a change. Never waits for a file.
     pub(crate) fn note(&self, site: Arc<str>, change: LogChange) {
         let mut state = self.0.lock();
-        if state.lost.contains(&site) {
+        if !state.begun || state.lost.contains(&site) {
             return;
         }
         let mut work = state.take(&site).unwrap_or_default();
@@ -176,21 +188,29 @@ impl FlushLogs {
         self.0.changed.notify_all();
     }
 
-    /// Makes good for one log whose changes were lost, if there is one and room for it.
-    pub(crate) fn catch_up(&self, engine: &Engine) {
+    /// Makes good for some of the logs whose changes were lost, as far as there is room. The answer says when
+    /// to come back for more; nothing when all is well.
+    pub(crate) fn catch_up(&self, engine: &Engine) -> Option<Duration> {
         let mut state = self.0.lock();
-        let early = state.retry_at.is_some_and(|at| Instant::now() < at);
-        if state.lost.is_empty() || early || state.bytes > WAITING_BYTES_MAX / 2 {
-            return;
+        if !state.begun || state.lost.is_empty() {
+            return None;
         }
-        let Some(site) = state.lost.pop_first() else { return };
-        let base = match engine.flush_log(&site) {
-            Some(times) => Base::Whole { ids: engine.logged_messages(&site), times },
-            None => Base::Delete,
-        };
-        state.wait(site, Work { base, lines: String::new() });
-        drop(state);
-        self.0.changed.notify_all();
+        if let Some(wait) = state.retry_at.and_then(|at| at.checked_duration_since(Instant::now())) {
+            return Some(wait);
+        }
+        for _ in 0..CATCH_UP_LOGS {
+            if state.bytes > WAITING_BYTES_MAX / 2 {
+                return Some(LINGER);
+            }
+            let site = state.lost.pop_first()?;
+            let base = match engine.flush_log(&site) {
+                Some(times) => Base::Whole { ids: engine.logged_messages(&site), times },
+                None => Base::Delete,
+            };
+            state.wait(site, Work { base, lines: String::new() });
+            self.0.changed.notify_all();
+        }
+        Some(Duration::ZERO)
     }
 }
 
@@ -405,6 +425,18 @@ mod tests {
         engine.handle_stored(Time::from_millis(500_000), stored);
     }
 
+    /// As after a start, with everything known and on its way to the files.
+    fn started(spool: &Path, engine: &mut Engine, mail: impl FnOnce(&mut Engine)) -> (FlushLogs, Writer) {
+        let (logs, writer) = start(spool);
+        for (site, times) in logs.restore(spool) {
+            engine.handle_flush_log(&site, times);
+        }
+        mail(engine);
+        logs.begin(engine);
+        while logs.catch_up(engine).is_some() {}
+        (logs, writer)
+    }
+
     fn read(spool: &Path, name: &str) -> Option<String> {
         fs::read_to_string(directory(spool).join(name)).ok()
     }
@@ -412,7 +444,7 @@ mod tests {
     #[tokio::test]
     async fn changes_reach_the_file_in_order_and_a_request_empties_it() {
         let spool = tempfile::tempdir().unwrap();
-        let (logs, writer) = start(spool.path(), &engine(&["a.test"]));
+        let (logs, writer) = started(spool.path(), &mut engine(&["a.test"]), |_| ());
         let site: Arc<str> = "a.test".into();
         for change in
             [LogChange::Added(id(1)), LogChange::Sent, LogChange::Added(id(2)), LogChange::Added(id(3))]
@@ -444,10 +476,10 @@ mod tests {
         }
         fs::write(flush.join("a foreign file"), "stays").unwrap();
         let mut engine = engine(&["a.test", "gone.test"]);
-        restore(spool.path(), &mut engine);
-        store(&mut engine, 1, "a.test");
-        store(&mut engine, 2, "a.test");
-        let (_, writer) = start(spool.path(), &engine);
+        let (_, writer) = started(spool.path(), &mut engine, |engine| {
+            store(engine, 1, "a.test");
+            store(engine, 2, "a.test");
+        });
         writer.finish().await;
         assert_eq!(read(spool.path(), "@a.test"), Some(added_line(id(1)) + &added_line(id(2))));
         assert_eq!(read(spool.path(), "@gone.test"), Some(String::new()));
@@ -465,6 +497,7 @@ mod tests {
         let mut engine = engine(&["a.test"]);
         store(&mut engine, 5, "a.test");
         let logs = FlushLogs(Arc::default());
+        logs.0.lock().begun = true;
         let site: Arc<str> = "a.test".into();
         let lines = WAITING_BYTES_MAX / added_line(id(1)).len() + 1;
         (0..lines as u64).for_each(|n| logs.note(site.clone(), LogChange::Added(id(n))));
@@ -486,6 +519,7 @@ mod tests {
         let mut engine = engine(&["a.test"]);
         (1..=3).for_each(|n| store(&mut engine, n, "a.test"));
         let logs = FlushLogs(Arc::default());
+        logs.0.lock().begun = true;
         // One turn of the writer.
         let turn = || {
             let (work, _) = {
@@ -518,8 +552,8 @@ mod tests {
     async fn a_disk_that_fails_costs_the_log_only() {
         let spool = tempfile::tempdir().unwrap();
         fs::write(directory(spool.path()), "a file where the folder should be").unwrap();
-        let engine = engine(&["a.test"]);
-        let (logs, writer) = start(spool.path(), &engine);
+        let mut engine = engine(&["a.test"]);
+        let (logs, writer) = started(spool.path(), &mut engine, |_| ());
         logs.note("a.test".into(), LogChange::Added(id(1)));
         writer.finish().await;
         assert!(logs.0.lock().lost.contains("a.test"));

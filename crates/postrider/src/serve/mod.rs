@@ -32,6 +32,7 @@ mod routes;
 mod run;
 mod session_errors;
 mod show;
+mod stored;
 mod why;
 mod work;
 

@@ -404,7 +404,8 @@ impl Operator {
     }
 
     async fn status(&self, answers: &mut AnswerStream) -> Result<u64, Refusal> {
-        let (counts, next) = self.engine.ask(|engine, _| (engine.counts(), engine.poll_timeout())).await?;
+        let (counts, next) =
+            self.engine.ask_early(|engine, _| (engine.counts(), engine.poll_timeout())).await?;
         let health = self.spool.health();
         let status = StatusItem {
             program: super::PROGRAM.to_owned(),
@@ -422,6 +423,7 @@ impl Operator {
             deliveries: counts.delivering,
             envelopes_read: health.envelopes_read,
             contents_read: health.contents_read,
+            starting: !counts.all_stored,
             accepting: health.accepting,
             reason: health.reason,
             next_event: next.map(|at| at.max(now()).as_secs()),

@@ -1,7 +1,7 @@
 //! Start, run, stop.
 //!
-//! Promises: nothing is listened on before the spool is open and every message in it is known; a stop
-//! ends in the reverse order, each step within a bound.
+//! Promises: nothing is listened on before the spool is open; mail is taken while the engine still learns what
+//! was in it. A stop ends in the reverse order, each step within a bound.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -15,7 +15,7 @@ use delivery::{
 };
 use ingress::{Ingress, Memory, Services, SessionErrors};
 use qmgr::Engine;
-use spool::{OpenError, Spool};
+use spool::{Inventory, OpenError, Spool};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -31,6 +31,7 @@ use super::operator::{Facts, Operator};
 use super::reload::{Reload, front_ends, one_line, transports};
 use super::reports::{ReportSettings, Reports};
 use super::routes::Routes;
+use super::stored::Teller;
 use super::{control_socket, etrn, flush_logs, health, learned, logging, open, session_errors};
 use crate::config::{FrontEnd, Loaded, Settings, Sources};
 
@@ -79,10 +80,7 @@ async fn serve(settings: Settings, sources: Sources) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
     let opening = tokio::task::spawn_blocking({
         let directory = directory.clone();
-        move || {
-            flush_logs::restore(&directory, &mut engine);
-            open::open(&directory, options, &mut engine).map(|opened| (opened, engine))
-        }
+        move || open::open(&directory, options)
     });
     let opened = tokio::select! {
         opened = opening => opened,
@@ -92,16 +90,17 @@ async fn serve(settings: Settings, sources: Sources) -> Result<(), Failure> {
             std::process::exit(0);
         }
     };
-    let (open::Opened { spool, deleted }, engine) = opened
+    let (spool, inventory) = opened
         .map_err(|failure| Failure(70, format!("internal error while opening the spool: {failure}")))?
         .map_err(|error| open_failure(&directory, &error))?;
     let control = control_socket::bind(&settings.control.socket, settings.control.mode).map_err(|error| {
         Failure(74, format!("control socket {}: {error}", settings.control.socket.display()))
     })?;
-    let deleted = Arc::new(Deleted::new(spool.clone(), settings.control.delete_grace, deleted));
+    let deleted = Arc::new(Deleted::new(spool.clone(), settings.control.delete_grace));
     // It ends with the runtime; a closed spool ignores it.
     tokio::spawn(deleted.clone().forget_in_time());
-    let served = match start(settings, sources, engine, deleted, spool.clone(), control) {
+    let opened = Opened { spool: spool.clone(), inventory, deleted };
+    let served = match start(settings, sources, engine, opened, control) {
         Ok(running) => {
             running.until_stopped(signals).await;
             Ok(())
@@ -144,15 +143,22 @@ struct Running {
     deleted: Arc<Deleted>,
 }
 
+/// The spool, and what was in it.
+struct Opened {
+    spool: Arc<Spool>,
+    inventory: Inventory,
+    deleted: Arc<Deleted>,
+}
+
 /// Starts everything, listeners last.
 fn start(
     settings: Settings,
     sources: Sources,
     engine: Engine,
-    deleted: Arc<Deleted>,
-    spool: Arc<Spool>,
+    opened: Opened,
     control: UnixListener,
 ) -> Result<Running, Failure> {
+    let Opened { spool, inventory, deleted } = opened;
     let routes = Arc::new(Routes::start(&settings));
     let transports = Arc::new(ArcSwap::from_pointee(transports(&settings)));
     let report_settings = report_settings(&settings)?;
@@ -170,12 +176,19 @@ fn start(
     };
     let deliveries =
         Deliveries { spool: spool.clone(), agents: agents.clone(), transports: transports.clone() };
-    let (flush_log_notes, flush_logs) = flush_logs::start(&settings.spool.directory, &engine);
-    let (logs, watched) = (flush_log_notes, reports.clone());
+    let (logs, flush_logs) = flush_logs::start(&settings.spool.directory);
+    let watched = reports.clone();
     let (errors, session_errors) = session_errors::start(reports.clone());
+    let teller = Teller {
+        directory: settings.spool.directory.clone(),
+        spool: spool.clone(),
+        inventory,
+        deleted: deleted.clone(),
+        flush_logs: logs.clone(),
+    };
     let mut effects = Effects::new(spool.clone(), routes.clone(), deliveries, reports, logs, deleted.clone());
     effects.tell_of_damage();
-    let (task, handle) = EngineTask::new(engine, effects, arriving, stopping.clone());
+    let (task, handle) = EngineTask::new(engine, effects, arriving, teller.start(), stopping.clone());
     let memory = Memory::new(ARRIVING_BYTES_MAX);
     let services =
         Services { spool: spool.clone(), accepted, etrn, memory, clock: now, date: dsn::rfc5322_date };
