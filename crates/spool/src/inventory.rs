@@ -8,11 +8,13 @@
 
 use std::collections::btree_map;
 use std::iter::Peekable;
+use std::ops::Range;
 use std::sync::Arc;
 
-use mail::{AscendingMap, QueueId, Time};
+use mail::{QueueId, Time};
 
 use crate::codec::{self, Known};
+use crate::frame::Kind;
 use crate::quarantine::Kept;
 use crate::shared::{Counters, Shared, lock};
 use crate::{Found, Queue, Summary};
@@ -20,52 +22,41 @@ use crate::{Found, Queue, Summary};
 /// What is wrong with a message whose record verifies and whose summary does not decode.
 pub(crate) const UNREADABLE: &str = "its summary is unreadable";
 
-/// Live messages and where their summaries are.
+/// What the records of the log say of messages, in one piece of memory that is given back as a whole: a
+/// start reads a hundred bytes of each message and must not keep them.
 #[derive(Default)]
 pub(crate) struct Summaries {
-    pub(crate) messages: AscendingMap<QueueId, News>,
-    blobs: Vec<Vec<u8>>,
+    /// Summaries lie somewhere in here.
+    pub(crate) bytes: Vec<u8>,
+    /// In the order of the log, until they are taken.
+    records: Vec<Noted>,
+    /// Records that were taken.
+    taken: usize,
 }
 
-/// What is known of one message.
-#[derive(Clone, Copy)]
-pub(crate) struct News {
-    pub(crate) first: Blob,
-    pub(crate) newest: Blob,
-    pub(crate) fault: Option<&'static str>,
-}
-
-/// A stretch of one of the blobs.
-#[derive(Clone, Copy)]
-pub(crate) struct Blob {
-    pub(crate) number: u32,
-    pub(crate) start: u32,
-    pub(crate) length: u32,
+/// A record that counts.
+struct Noted {
+    id: QueueId,
+    start: u64,
+    length: u32,
+    kind: Kind,
 }
 
 impl Summaries {
-    /// Takes bytes that summaries lie in; the answer is their number.
-    pub(crate) fn keep(&mut self, bytes: Vec<u8>) -> u32 {
-        let number = self.next_number();
-        self.blobs.push(bytes);
-        number
+    /// Takes note of a record of a message, whose summary lies there in the bytes.
+    pub(crate) fn note(&mut self, kind: Kind, id: QueueId, summary: Range<usize>) {
+        let (start, length) = (summary.start as u64, summary.len() as u32);
+        self.records.push(Noted { id, start, length, kind });
     }
 
-    /// The number that [`Summaries::keep`] will give next.
-    pub(crate) fn next_number(&self) -> u32 {
-        self.blobs.len() as u32
-    }
-
-    /// Bytes that were kept.
-    pub(crate) fn blob(&self, number: u32) -> &[u8] {
-        &self.blobs[number as usize]
-    }
-
-    /// The next message behind `after`, and whether its summary can be read.
-    pub(crate) fn next(&self, after: Option<QueueId>) -> Option<(Found, bool)> {
-        let (id, news) = self.messages.after(after).next()?;
-        let (first, newest) = (self.known(news.first), self.known(news.newest));
+    /// Takes the next live message, and whether its summary can be read. Nothing may be noted afterwards.
+    pub(crate) fn take_next(&mut self) -> Option<(Found, bool)> {
+        let id = self.next_id()?;
+        let records = self.of_one();
+        let (first, newest) = ends(records)?;
+        let (first, newest) = (self.known(first), self.known(newest));
         let readable = first.is_some() && newest.is_some();
+        self.taken += records.len();
         let mut message = found(id, first, newest);
         if !readable {
             message.summary.queue = Queue::Corrupt;
@@ -73,11 +64,41 @@ impl Summaries {
         Some((message, readable))
     }
 
-    fn known(&self, blob: Blob) -> Option<Known> {
-        let start = blob.start as usize;
-        let bytes = self.blobs.get(blob.number as usize)?.get(start..start + blob.length as usize)?;
+    /// The next live message.
+    fn next_id(&mut self) -> Option<QueueId> {
+        if self.taken == 0 {
+            // A stable sort: the records of one message stay in the order of the log.
+            self.records.sort_by_key(|record| record.id);
+        }
+        loop {
+            let records = self.of_one();
+            let id = records.first()?.id;
+            if ends(records).is_some() {
+                return Some(id);
+            }
+            self.taken += records.len();
+        }
+    }
+
+    /// The records of the message that is next.
+    fn of_one(&self) -> &[Noted] {
+        let rest = &self.records[self.taken..];
+        let same = |record: &&Noted| record.id == rest[0].id;
+        &rest[..rest.iter().take_while(same).count()]
+    }
+
+    fn known(&self, record: &Noted) -> Option<Known> {
+        let start = record.start as usize;
+        let bytes = self.bytes.get(start..start + record.length as usize)?;
         codec::decode_summary(bytes).ok()
     }
+}
+
+/// The record that a message lives by and its newest one; nothing when it has ended.
+fn ends(records: &[Noted]) -> Option<(&Noted, &Noted)> {
+    let newest = records.last().filter(|record| record.kind != Kind::Done)?;
+    let begins = |record: &&Noted| matches!(record.kind, Kind::Message | Kind::Copy);
+    records.iter().rev().find(begins).map(|first| (first, newest))
 }
 
 /// A message with as much as is known of it.
@@ -92,21 +113,21 @@ pub(crate) fn found(id: QueueId, first: Option<Known>, newest: Option<Known>) ->
 pub struct Inventory {
     shared: Arc<Shared>,
     summaries: Summaries,
-    last: Option<QueueId>,
     /// In `corrupt/` and not in the log.
     others: Peekable<btree_map::IntoIter<QueueId, Kept>>,
     total: u64,
 }
 
 impl Inventory {
+    /// `logged` messages of the log and the others that `corrupt/` has.
     pub(crate) fn new(
         shared: Arc<Shared>,
         summaries: Summaries,
-        mut kept: btree_map::BTreeMap<QueueId, Kept>,
+        logged: usize,
+        others: btree_map::BTreeMap<QueueId, Kept>,
     ) -> Inventory {
-        kept.retain(|id, _| !summaries.messages.contains_key(id));
-        let total = (summaries.messages.len() + kept.len()) as u64;
-        Inventory { shared, summaries, last: None, others: kept.into_iter().peekable(), total }
+        let total = (logged + others.len()) as u64;
+        Inventory { shared, summaries, others: others.into_iter().peekable(), total }
     }
 
     /// How many messages there were at the start.
@@ -117,9 +138,8 @@ impl Inventory {
     /// The next one of the log.
     fn next_logged(&mut self) -> Option<Found> {
         loop {
-            let (mut message, readable) = self.summaries.next(self.last)?;
+            let (mut message, readable) = self.summaries.take_next()?;
             let id = message.id;
-            self.last = Some(id);
             if lock(&self.shared.corrupt).contains_key(&id) {
                 message.summary.queue = Queue::Corrupt;
             } else if lock(&self.shared.index).get(id).is_none() {
@@ -143,7 +163,7 @@ impl Iterator for Inventory {
     type Item = Found;
 
     fn next(&mut self) -> Option<Found> {
-        let logged = self.summaries.messages.after(self.last).next().map(|(id, _)| id);
+        let logged = self.summaries.next_id();
         match (self.others.peek(), logged) {
             (Some((other, _)), Some(logged)) if *other < logged => self.next_other(),
             (Some(_), None) => self.next_other(),

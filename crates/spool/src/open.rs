@@ -53,7 +53,8 @@ pub(crate) fn open(
     }
     disk.sync_directory("").map_err(failed("."))?;
     let mut read = recover::read(&*disk, progress).map_err(failed(LOG))?;
-    let kept = quarantine::list(&*disk).map_err(failed(CORRUPT))?;
+    let mut kept = quarantine::list(&*disk).map_err(failed(CORRUPT))?;
+    let (logged, twice) = (read.index.len(), twice(&kept, &read));
     let greatest = kept.keys().map(|id| id.as_u64()).max().unwrap_or(0);
     read.end.id_floor = read.end.id_floor.max(greatest);
     let mut recovery = Recovery {
@@ -70,11 +71,17 @@ pub(crate) fn open(
     seal(&shared, &read);
     recovery.orphans = remove_orphans(&shared, read.regions.is_empty());
     count_found(&shared);
-    let inventory = Inventory::new(shared.clone(), std::mem::take(&mut read.summaries), kept);
+    kept.retain(|id, _| !twice.contains(id));
+    let inventory = Inventory::new(shared.clone(), std::mem::take(&mut read.summaries), logged, kept);
     recovery.messages = inventory.total();
     recovery.corrupt = lock(&shared.corrupt).len() as u64;
     recovery.elapsed = start.elapsed();
     Ok(Opened { shared, lock: exclusive, end: read.end, recovery, inventory })
+}
+
+/// The messages that are in the log and in `corrupt/`: see [`set_aside`].
+fn twice(kept: &BTreeMap<QueueId, Kept>, read: &Read) -> BTreeSet<QueueId> {
+    kept.keys().copied().filter(|&id| read.index.get(id).is_some()).collect()
 }
 
 fn count_found(shared: &Shared) {
@@ -90,9 +97,7 @@ pub(crate) fn look(
 ) -> Result<(Shared, Vec<(QueueId, String)>), OpenError> {
     let mut read = recover::read(&*disk, progress).map_err(failed(LOG))?;
     let kept = quarantine::list(&*disk).map_err(failed(CORRUPT))?;
-    let mut last = None;
-    while let Some((message, readable)) = read.summaries.next(last) {
-        last = Some(message.id);
+    while let Some((message, readable)) = read.summaries.take_next() {
         if !readable {
             read.faults.push((message.id, UNREADABLE.to_owned()));
         }

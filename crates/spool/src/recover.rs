@@ -5,6 +5,7 @@
 //! Known: damage in the very last batch of a log that was not stopped cleanly cannot be told from a
 //! torn write, and is taken for one.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 
@@ -16,7 +17,7 @@ use crate::chain::{Ruling, Unit, judge};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::frame::{FOOTER_ENTRY, FOOTER_HEADER, FOOTER_MAGIC, FooterEntry, Kind, NOTE_CLEAN_STOP, Trailer};
 use crate::index::{Index, Place, Segment};
-use crate::inventory::{Blob, News, Summaries};
+use crate::inventory::Summaries;
 use crate::layout::{BLOCK, LOG, LogName, log_name, segment_path};
 use crate::log::{End, Footer};
 use crate::scan::{Expected, Scan, scan};
@@ -43,6 +44,8 @@ pub(crate) struct Read {
     pub(crate) end: End,
     /// Live messages and what is wrong with them.
     pub(crate) faults: Vec<(QueueId, String)>,
+    /// The same while the log is read.
+    faulty: BTreeMap<QueueId, &'static str>,
     pub(crate) regions: Vec<Region>,
     pub(crate) unsealed: Vec<Unsealed>,
     /// Segments without anything that counts, with the length of their files.
@@ -62,7 +65,11 @@ struct Piece {
 }
 
 enum Content {
-    Sealed { trailer: Trailer, footer: Vec<u8> },
+    /// The footer lies there in the bytes of the summaries.
+    Sealed {
+        trailer: Trailer,
+        footer: Range<usize>,
+    },
     Scanned(Scan),
 }
 
@@ -85,7 +92,7 @@ pub(crate) fn read(disk: &dyn Disk, progress: &mut dyn FnMut(Progress)) -> io::R
     let mut pieces = Vec::with_capacity(segments.len());
     for (seq, length) in segments {
         let file = disk.open(&segment_path(seq), Access::Read)?;
-        let content = match sealed(&*file, seq, length)? {
+        let content = match sealed(&*file, seq, length, &mut read.summaries.bytes)? {
             Some((trailer, footer)) => Content::Sealed { trailer, footer },
             None => Content::Scanned(scan(&whole(&*file, length)?, seq)),
         };
@@ -104,8 +111,13 @@ fn whole(file: &dyn DiskFile, length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The footer of a sealed segment; nothing when it has none that verifies.
-fn sealed(file: &dyn DiskFile, seq: u32, length: u64) -> io::Result<Option<(Trailer, Vec<u8>)>> {
+/// Puts the footer of a sealed segment behind `bytes` and says where; nothing when it has none that verifies.
+fn sealed(
+    file: &dyn DiskFile,
+    seq: u32,
+    length: u64,
+    bytes: &mut Vec<u8>,
+) -> io::Result<Option<(Trailer, Range<usize>)>> {
     if length < 3 * BLOCK {
         return Ok(None);
     }
@@ -117,12 +129,17 @@ fn sealed(file: &dyn DiskFile, seq: u32, length: u64) -> io::Result<Option<(Trai
     if trailer.seq != u64::from(seq) || !fits {
         return Ok(None);
     }
-    let mut footer = vec![0; trailer.footer_len as usize];
-    let count = file.read_at(trailer.footer_offset, &mut footer)?;
+    let start = bytes.len();
+    bytes.resize(start + trailer.footer_len as usize, 0);
+    let footer = &mut bytes[start..];
+    let count = file.read_at(trailer.footer_offset, footer)?;
     let good = count == footer.len()
         && footer.starts_with(&FOOTER_MAGIC)
-        && crc32c::crc32c(&footer) == trailer.footer_crc;
-    Ok(good.then_some((trailer, footer)))
+        && crc32c::crc32c(footer) == trailer.footer_crc;
+    if !good {
+        bytes.truncate(start);
+    }
+    Ok(good.then_some((trailer, start..bytes.len())))
 }
 
 fn units(pieces: &[Piece]) -> Vec<Unit> {
@@ -185,12 +202,8 @@ impl Read {
                 self.free.push((seq, length));
             }
         }
-        for (id, news) in self.summaries.messages.after(None) {
-            if let Some(fault) = news.fault {
-                self.faults.push((id, fault.to_owned()));
-            }
-        }
-        self.faults.sort_unstable();
+        let faulty = std::mem::take(&mut self.faulty).into_iter();
+        self.faults.extend(faulty.map(|(id, fault)| (id, fault.to_owned())));
         // A segment in which missing records were found later is in use after all.
         let index = &self.index;
         self.free.retain(|(seq, _)| !index.segments.contains_key(seq));
@@ -213,17 +226,23 @@ impl Read {
         self.end.lsn = self.end.lsn.max(lsn);
     }
 
-    fn apply_footer(&mut self, seq: u32, trailer: &Trailer, footer: Vec<u8>) {
-        let number = self.summaries.next_number();
-        let mut place = FOOTER_HEADER;
+    fn apply_footer(&mut self, seq: u32, trailer: &Trailer, footer: Range<usize>) {
+        let bytes = std::mem::take(&mut self.summaries.bytes);
+        let mut place = footer.start + FOOTER_HEADER;
         for _ in 0..trailer.entries {
-            let Some(entry) = footer.get(place..).and_then(FooterEntry::read) else { break };
+            let Some(entry) = bytes.get(place..footer.end).and_then(FooterEntry::read) else { break };
             let start = place + FOOTER_ENTRY;
-            let summary = Blob { number, start: start as u32, length: entry.summary_len };
-            self.apply(seq, &entry, summary, None);
             place = start + entry.summary_len as usize;
+            self.apply(seq, &entry, start..place, None);
         }
-        self.summaries.keep(footer);
+        self.summaries.bytes = bytes;
+    }
+
+    /// Keeps what a scan found; the answer is where it begins.
+    fn keep(&mut self, summaries: &[u8]) -> usize {
+        let base = self.summaries.bytes.len();
+        self.summaries.bytes.extend_from_slice(summaries);
+        base
     }
 
     fn apply_scan(
@@ -231,11 +250,11 @@ impl Read {
         disk: &dyn Disk,
         seq: u32,
         length: u64,
-        mut scan: Scan,
+        scan: Scan,
         rulings: &[Ruling],
         gaps: &mut Vec<(u32, u64, Range<u64>, u64)>,
     ) -> io::Result<bool> {
-        let number = self.summaries.keep(std::mem::take(&mut scan.summaries));
+        let base = self.keep(&scan.summaries);
         let mut footer: Option<Footer> = None;
         let mut entries = Vec::new();
         let mut faulty = false;
@@ -260,13 +279,12 @@ impl Read {
             gaps.clear();
             last_lsn = batch.header.first_lsn + u64::from(batch.header.records);
             for item in &batch.items {
-                let summary =
-                    Blob { number, start: item.summary.start as u32, length: item.summary.len() as u32 };
+                let summary = base + item.summary.start..base + item.summary.end;
                 self.apply(seq, &item.entry, summary, item.fault);
                 faulty |= item.fault.is_some();
                 if item.fault.is_none() {
                     item.entry.write(&mut entries);
-                    entries.extend_from_slice(&self.summaries.blob(number)[item.summary.clone()]);
+                    entries.extend_from_slice(&scan.summaries[item.summary.clone()]);
                 }
             }
             faulty |= !batch.unknown.is_empty();
@@ -326,10 +344,9 @@ impl Read {
             let end = items.iter().map(|item| u64::from(item.entry.offset + item.entry.length)).max();
             unknown.retain(|gap| gap.start < end.unwrap_or(range.start + BLOCK));
             self.index.segments.entry(*seq).or_insert_with(|| Segment::new(length));
-            let number = self.summaries.keep(scan.summaries);
+            let base = self.keep(&scan.summaries);
             for item in items {
-                let summary =
-                    Blob { number, start: item.summary.start as u32, length: item.summary.len() as u32 };
+                let summary = base + item.summary.start..base + item.summary.end;
                 self.apply(*seq, &item.entry, summary, item.fault);
             }
             self.set_aside(disk, *seq, &unknown)?;
@@ -349,30 +366,31 @@ impl Read {
     }
 
     /// Applies one record to the index and to what is known of messages.
-    fn apply(&mut self, seq: u32, entry: &FooterEntry, summary: Blob, fault: Option<&'static str>) {
+    fn apply(&mut self, seq: u32, entry: &FooterEntry, summary: Range<usize>, fault: Option<&'static str>) {
         let id = QueueId::from_u64(entry.id);
         let place = Place { segment: seq, offset: entry.offset, length: entry.length };
-        let known = self.summaries.messages.get_mut(&id);
         self.end.id_floor = self.end.id_floor.max(entry.id);
         self.clean = entry.kind == Kind::Note && entry.detail == NOTE_CLEAN_STOP;
-        match (entry.kind, known) {
+        match (entry.kind, self.index.get(id).is_some(), fault) {
             // The message is still where it was copied from.
-            (Kind::Copy, Some(_)) if fault.is_some() => return,
-            (Kind::Message | Kind::Copy, _) => {
-                self.summaries.messages.insert(id, News { first: summary, newest: summary, fault });
+            (Kind::Copy, true, Some(_)) => return,
+            (Kind::Message | Kind::Copy, _, Some(fault)) => {
+                self.summaries.note(entry.kind, id, summary);
+                self.faulty.insert(id, fault);
             }
-            (Kind::State, Some(news)) => {
-                news.newest = if fault.is_some() { news.newest } else { summary };
-                news.fault = fault.map(|_| "a record of its state is damaged").or(news.fault);
+            (Kind::State, true, Some(_)) => {
+                self.faulty.insert(id, "a record of its state is damaged");
             }
-            (Kind::Done, Some(news)) if fault.is_some() => {
-                news.fault = Some("the record of its end is damaged");
+            (Kind::Done, true, Some(_)) => {
+                self.faulty.insert(id, "the record of its end is damaged");
                 return;
             }
-            (Kind::Done, Some(_)) => {
-                self.summaries.messages.remove(&id);
+            (Kind::Message | Kind::Copy, _, None) | (Kind::Done, true, None) => {
+                self.summaries.note(entry.kind, id, summary);
+                self.faulty.remove(&id);
             }
-            (Kind::State | Kind::Done, None) | (Kind::Note, _) => return,
+            (Kind::State, true, None) => self.summaries.note(entry.kind, id, summary),
+            (Kind::State | Kind::Done, false, _) | (Kind::Note, _, _) => return,
         }
         self.index.apply(entry.kind, id, entry.flags, entry.detail, place);
     }
