@@ -137,7 +137,9 @@ impl<K: Copy + Ord, V> AscendingMap<K, V> {
     }
 
     fn open(&mut self, at: usize, key: K, value: V) {
-        let (mut keys, mut values) = (VecDeque::with_capacity(CHUNK), VecDeque::with_capacity(CHUNK));
+        // Many a map stays small.
+        let room = if self.chunks.is_empty() { 4 } else { CHUNK };
+        let (mut keys, mut values) = (VecDeque::with_capacity(room), VecDeque::with_capacity(room));
         keys.push_back(key);
         values.push_back(value);
         self.bounds.insert(at, key);

@@ -113,18 +113,18 @@ impl Stubs {
     pub(crate) fn enter(&mut self, id: QueueId, queue: Queue, due: Time) {
         let Some(stub) = self.map.get_mut(&id) else { return };
         let from = std::mem::replace(&mut stub.queue, queue);
-        stub.due = due;
+        let was_due = std::mem::replace(&mut stub.due, due);
         stub.released = false;
         self.counts[from as usize] -= 1;
         self.counts[queue as usize] += 1;
-        self.unindex(id, from);
+        self.unindex(id, from, was_due);
         self.index(id, queue, due);
     }
 
     pub(crate) fn remove(&mut self, id: QueueId) -> Option<Stub> {
         let stub = self.map.remove(&id)?;
         self.counts[stub.queue as usize] -= 1;
-        self.unindex(id, stub.queue);
+        self.unindex(id, stub.queue, stub.due);
         Some(stub)
     }
 
@@ -146,17 +146,17 @@ impl Stubs {
             Queue::Incoming => {
                 self.incoming.insert(id, ());
             }
-            Queue::Deferred => self.due.set(id, due),
+            Queue::Deferred => self.due.insert(id, due),
             Queue::Active | Queue::Hold | Queue::Corrupt => {}
         }
     }
 
-    fn unindex(&mut self, id: QueueId, queue: Queue) {
+    fn unindex(&mut self, id: QueueId, queue: Queue, due: Time) {
         match queue {
             Queue::Incoming => {
                 self.incoming.remove(&id);
             }
-            Queue::Deferred => self.due.remove(id),
+            Queue::Deferred => self.due.remove(id, due),
             Queue::Active | Queue::Hold | Queue::Corrupt => {}
         }
     }
