@@ -156,7 +156,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn gives_the_order_of_a_plain_map(history in history(), step in prop::sample::select(vec![1, 30_000])) {
+        fn gives_the_order_of_a_plain_map(
+            history in history(),
+            step in prop::sample::select(vec![1, 30_000]),
+        ) {
             let mut due = DueQueue::new();
             let mut model: BTreeMap<u64, Place> = BTreeMap::new();
             for (id, steps, set) in history {

@@ -315,7 +315,7 @@ impl Effects {
     }
 
     /// Tells of the damage that nobody was told of when it was found: at a start, or before a crash.
-    pub(super) fn tell_of_damage(&mut self) {
+    fn tell_of_damage(&mut self) {
         self.work.begin(Undertaking::Load(Vec::new()), damage::tell_of_all(self.reports.clone()));
     }
 

@@ -141,7 +141,8 @@ impl EngineTask {
         }
     }
 
-    /// How long there is nothing to do unless something happens; nothing when that is all there is to wait for.
+    /// How long there is nothing to do unless something happens; nothing when there is nothing else to wait
+    /// for.
     fn nap(&self) -> Option<Duration> {
         let engine = self.engine.poll_timeout().map(|at| at.since(now()).min(NAP_MAX));
         engine.into_iter().chain(self.effects.comes_back_in()).min()

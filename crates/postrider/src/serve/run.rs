@@ -1,7 +1,7 @@
 //! Start, run, stop.
 //!
-//! Promises: nothing is listened on before the spool is open; mail is taken while the engine still learns what
-//! was in it. A stop ends in the reverse order, each step within a bound.
+//! Promises: nothing is listened on before the spool is open; mail is taken while the engine still learns
+//! what was in it. A stop ends in the reverse order, each step within a bound.
 
 use std::io::{ErrorKind, Write};
 use std::path::Path;
@@ -26,12 +26,13 @@ use super::deleted::Deleted;
 use super::deliveries::Deliveries;
 use super::effects::Effects;
 use super::engine_task::{ACCEPTED_WAITING_MAX, EngineTask, Stop, now};
+use super::flush_logs::FlushLogs;
 use super::last_stop::LastStop;
 use super::operator::{Facts, Operator};
 use super::reload::{Reload, front_ends, one_line, transports};
 use super::reports::{ReportSettings, Reports};
 use super::routes::Routes;
-use super::stored::Teller;
+use super::stored::{Piece, Teller};
 use super::{control_socket, etrn, flush_logs, health, learned, logging, open, session_errors};
 use crate::config::{FrontEnd, Loaded, Settings, Sources};
 
@@ -150,6 +151,15 @@ struct Opened {
     deleted: Arc<Deleted>,
 }
 
+impl Opened {
+    /// Begins to tell the engine what was in the spool.
+    fn tell(self, settings: &Settings, flush_logs: FlushLogs) -> mpsc::Receiver<Piece> {
+        let Opened { spool, inventory, deleted } = self;
+        let directory = settings.spool.directory.clone();
+        Teller { directory, spool, inventory, deleted, flush_logs }.start()
+    }
+}
+
 /// Starts everything, listeners last.
 fn start(
     settings: Settings,
@@ -158,7 +168,7 @@ fn start(
     opened: Opened,
     control: UnixListener,
 ) -> Result<Running, Failure> {
-    let Opened { spool, inventory, deleted } = opened;
+    let (spool, deleted) = (opened.spool.clone(), opened.deleted.clone());
     let routes = Arc::new(Routes::start(&settings));
     let transports = Arc::new(ArcSwap::from_pointee(transports(&settings)));
     let report_settings = report_settings(&settings)?;
@@ -179,16 +189,9 @@ fn start(
     let (logs, flush_logs) = flush_logs::start(&settings.spool.directory);
     let watched = reports.clone();
     let (errors, session_errors) = session_errors::start(reports.clone());
-    let teller = Teller {
-        directory: settings.spool.directory.clone(),
-        spool: spool.clone(),
-        inventory,
-        deleted: deleted.clone(),
-        flush_logs: logs.clone(),
-    };
-    let mut effects = Effects::new(spool.clone(), routes.clone(), deliveries, reports, logs, deleted.clone());
-    effects.tell_of_damage();
-    let (task, handle) = EngineTask::new(engine, effects, arriving, teller.start(), stopping.clone());
+    let told = opened.tell(&settings, logs.clone());
+    let effects = Effects::new(spool.clone(), routes.clone(), deliveries, reports, logs, deleted.clone());
+    let (task, handle) = EngineTask::new(engine, effects, arriving, told, stopping.clone());
     let memory = Memory::new(ARRIVING_BYTES_MAX);
     let services =
         Services { spool: spool.clone(), accepted, etrn, memory, clock: now, date: dsn::rfc5322_date };

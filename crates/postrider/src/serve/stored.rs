@@ -1,4 +1,4 @@
-//! The mail that was in the spool when the engine started: told to the engine while new mail is taken already.
+//! The mail that was in the spool when the engine started: the engine is told of it while new mail is taken.
 //!
 //! Promises: the engine hears of every message that was there, in pieces, so that new mail never waits behind
 //! the old; deleted mail that can still be taken back is kept from it.
