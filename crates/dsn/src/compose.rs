@@ -152,6 +152,8 @@ fn push_part(out: &mut Vec<u8>, part: &Part) {
 
 fn text_part(request: &Request<'_>) -> Part {
     let mut text = request.templates.of(request.kind).expand(request.values);
+    // Texts of an operator need not end in an empty line, as those of Postfix do not.
+    text.push_str(if text.is_empty() || text.ends_with("\r\n\r\n") { "" } else { "\r\n" });
     for (number, recipient) in request.recipients.iter().take(TEXT_RECIPIENTS_MAX).enumerate() {
         text.push_str(if number > 0 { "\r\n" } else { "" });
         recipient_text(&mut text, recipient, request.values.delay);

@@ -14,7 +14,7 @@ use spool::{RecipientRecord, Salvaged, StoredMessage};
 use tracing::{info, warn};
 
 use super::engine_task::now;
-use super::reports::{About, Reports, blocking, compose, queue};
+use super::reports::{About, Reports, blocking, compose, kind_words, queue};
 use super::work::Happened;
 
 /// Recipients that a notice names.
@@ -85,7 +85,7 @@ async fn tell_sender(reports: &Reports, id: QueueId, message: &StoredMessage) ->
         let kind = ReportKind::Failure;
         let about = About { id, kind, message: &message, is_delivery: &|_| false };
         let report = compose(&settings, &about, report_id, &one, None, now);
-        info!(target: "mail", "{id}: sender non-delivery notification: {report_id}");
+        info!(target: "mail", "{id}: {}: {report_id}", kind_words(kind, one.audience));
         queue(&reports.spool, &reports.accepted, report_id, report, now).await?;
     }
     Ok(())

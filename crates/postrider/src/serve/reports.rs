@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use dsn::{Action, Kind, Notices, Plan, Planned, ReportedRecipient, Templates, Values};
+use dsn::{Action, Audience, Kind, Notices, Plan, Planned, ReportedRecipient, Templates, Values};
 use ingress::Accepted;
 use mail::{
     Address, BodyType, Client, EnhancedStatus, Envelope, Notify, Outcome, QueueId, Recipient, Reply, Scope,
@@ -202,7 +202,7 @@ impl Task {
         let report_id = self.spool.next_id(now);
         let (spool, settings, last_stop) =
             (self.spool.clone(), self.settings.clone(), self.last_stop.clone());
-        let (id, kind) = (self.id, self.kind);
+        let (id, kind, words) = (self.id, self.kind, kind_words(self.kind, planned.audience));
         let report = blocking(move || {
             let original = spool.body(id).ok();
             let is_delivery = |address: &Address| last_stop.is_delivery(address);
@@ -210,7 +210,7 @@ impl Task {
             compose(&settings, &about, report_id, &planned, original, now)
         })
         .await?;
-        info!(target: "mail", "{}: {}: {report_id}", self.id, kind_words(self.kind));
+        info!(target: "mail", "{}: {words}: {report_id}", self.id);
         queue(&self.spool, &self.accepted, report_id, report, now).await
     }
 }
@@ -416,12 +416,17 @@ fn action_of(kind: ReportKind, is_delivery: impl Fn() -> bool) -> Action {
 }
 
 /// The words of Postfix's log.
-fn kind_words(kind: ReportKind) -> &'static str {
+pub(super) fn kind_words(kind: ReportKind, audience: Audience) -> &'static str {
+    let to_sender = audience == Audience::Sender;
     match kind {
-        ReportKind::Failure | ReportKind::Expired | ReportKind::ForceExpired => {
+        ReportKind::Failure | ReportKind::Expired | ReportKind::ForceExpired if to_sender => {
             "sender non-delivery notification"
         }
-        ReportKind::Delay => "sender delay notification",
+        ReportKind::Failure | ReportKind::Expired | ReportKind::ForceExpired => {
+            "postmaster non-delivery notification"
+        }
+        ReportKind::Delay if to_sender => "sender delay notification",
+        ReportKind::Delay => "postmaster delay notification",
         ReportKind::DelayCleared | ReportKind::Success => "sender delivery status notification",
     }
 }

@@ -280,6 +280,8 @@ fn a_report_is_never_reported_on() {
         .with("bounce.2bounce_notice_recipient", "\"chief@src.test\"");
     let mut engine = start(&setup);
     send(&engine, &["MAIL FROM:<s@src.test>", "RCPT TO:<gone@two.test>"], CONTENT);
+    let copies = |line: &str| line.contains(": postmaster non-delivery notification: ");
+    engine.wait_for_line("copy the postmaster", copies).unwrap_or_else(|error| panic!("{error}"));
     let end = |line: &str| line.contains("undeliverable postmaster notification discarded");
     engine.wait_for_line("discard the last one", end).unwrap_or_else(|error| panic!("{error}"));
     wait_until_empty(&engine);
