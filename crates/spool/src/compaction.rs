@@ -3,7 +3,8 @@
 //! Promises: first in, first out, which makes it simple to be right: a STATE or DONE always lies behind
 //! its message and is never freed before it. Only messages in a segment whose flush failed go first.
 //! Bounded: at most [`COPY_MAX`] bytes and at most a quarter of a batch that others wait for. Large
-//! bodies are never copied.
+//! bodies are never copied. A full disk is gone round once, until so much has changed that the next
+//! round frees something.
 
 use mail::QueueId;
 
@@ -11,6 +12,7 @@ use crate::codec;
 use crate::frame::{FLAG_BIG, Kind};
 use crate::index::Index;
 use crate::job::{Job, Room};
+use crate::layout::{BLOCK, padded};
 use crate::reader::{LoadFault, Record};
 use crate::shared::{Shared, lock};
 
@@ -19,12 +21,34 @@ const COPY_MAX: u64 = 1 << 20;
 /// Least bytes copied with one batch, so that it comes to an end under any load.
 const COPY_MIN: u64 = 64 << 10;
 
+/// What a message of one recipient takes in a segment besides its record: its entries in the directory of the
+/// batch and in the footer, with a summary. Without it a log of small messages could never be small enough.
+const AROUND: u64 = 128;
+/// Least bytes of a segment that no record can have: its header, footer and trailer, and a batch's end.
+const UNUSED: u64 = 4 * BLOCK;
+
 /// Where compaction is in the segment that it copies from.
 #[derive(Default)]
-pub(crate) struct Cursor {
+struct Position {
     segment: u32,
     next: usize,
-    /// The last round found nothing to copy although there should be something.
+}
+
+/// Once around the log, when the disk is full.
+#[derive(Clone, Copy)]
+struct Round {
+    /// The newest segment at its start: those up to here are copied from.
+    last: u32,
+    /// Bytes of live messages, and of whatever was written behind them, once it is over.
+    left: Option<u64>,
+}
+
+/// What compaction knows between two batches.
+#[derive(Default)]
+pub(crate) struct Cursor {
+    position: Position,
+    round: Option<Round>,
+    /// The last try found nothing to copy although there should be something.
     pub(crate) stalled: bool,
 }
 
@@ -37,27 +61,79 @@ pub(crate) enum Pressure {
     Full,
 }
 
-/// Whether the log is larger than it should be, or holds messages where they are not safe.
-pub(crate) fn wanted(shared: &Shared, index: &Index, pressure: Pressure) -> bool {
-    let used = index.segments.len() as u64;
-    let size = shared.options.segment_size;
-    let bound = match pressure {
-        Pressure::Normal => {
-            let by_ratio = (shared.options.compact_ratio * index.live_bytes).div_ceil(size);
-            by_ratio.max(shared.options.compact_above as u64)
-        }
-        Pressure::Full => (index.live_bytes + index.live_bytes / 8).div_ceil(size) + 2,
-    };
-    used > bound || index.suspect().is_some()
+/// Segments that live messages would fill, were they this many times as large.
+fn filled(index: &Index, segment_size: u64, times: u64) -> u64 {
+    let around = AROUND * index.len() as u64;
+    (times * (index.live_bytes + around)).div_ceil(segment_size - UNUSED)
+}
+
+/// Whether copying everything once may free a segment. Those at the tail that only wait to be freed do not
+/// count.
+fn may_shrink(index: &Index, segment_size: u64) -> bool {
+    let needed = index.oldest_live().map_or(0, |oldest| index.segments.range(oldest..).count());
+    needed as u64 > filled(index, segment_size, 1)
+}
+
+impl Round {
+    fn is_under_way(&self, index: &Index) -> bool {
+        self.left.is_none() && index.source().is_some_and(|source| source <= self.last)
+    }
 }
 
 impl Cursor {
+    /// Whether the log is larger than it should be, or holds messages where they are not safe.
+    pub(crate) fn wanted(&self, shared: &Shared, index: &Index, pressure: Pressure) -> bool {
+        let larger = match pressure {
+            Pressure::Normal => {
+                let by_ratio = filled(index, shared.options.segment_size, shared.options.compact_ratio);
+                index.segments.len() as u64 > by_ratio.max(shared.options.compact_above as u64)
+            }
+            Pressure::Full => {
+                self.round.is_some_and(|round| round.is_under_way(index)) || self.next_round(shared, index)
+            }
+        };
+        larger || index.suspect().is_some()
+    }
+
+    /// Whether it is time for a round: the log may shrink, and enough of what the last one left has ended
+    /// to make it worth another. The fixed part keeps a small log from going round for every message, the
+    /// other one a large log.
+    fn next_round(&self, shared: &Shared, index: &Index) -> bool {
+        let segment_size = shared.options.segment_size;
+        let enough = (segment_size / 4).max(index.live_bytes / 8);
+        let before = self.round.and_then(|round| round.left);
+        index.source().is_some()
+            && may_shrink(index, segment_size)
+            && before.is_none_or(|left| left.saturating_sub(index.live_bytes) >= enough)
+    }
+
+    /// Ends a round that has come around, and begins one when it is time.
+    fn turn(&mut self, shared: &Shared) {
+        let index = lock(&shared.index);
+        if self.round.is_some_and(|round| round.is_under_way(&index)) {
+            return;
+        }
+        if let Some(round) = &mut self.round {
+            round.left.get_or_insert(index.live_bytes);
+        }
+        if self.next_round(shared, &index) {
+            let last = index.segments.last_key_value().map_or(0, |(&newest, _)| newest);
+            self.round = Some(Round { last, left: None });
+        }
+    }
+
     /// Copies of the next live messages at the tail, about as many bytes as a quarter of what waits.
     pub(crate) fn copies(&mut self, shared: &Shared, waiting: u64, pressure: Pressure) -> Vec<Job> {
         let budget = if waiting == 0 { COPY_MAX } else { (waiting / 3).clamp(COPY_MIN, COPY_MAX) };
         let capacity = shared.options.segment_size / 2;
         if self.stalled && waiting == 0 {
             self.restart();
+        }
+        if let Some(Round { left: Some(left), .. }) = &mut self.round {
+            *left += padded(waiting);
+        }
+        if pressure == Pressure::Full {
+            self.turn(shared);
         }
         let mut copies = Vec::new();
         let mut room = Room::default();
@@ -68,24 +144,24 @@ impl Cursor {
                 copies.push(copy);
             }
         }
-        self.stalled = copies.is_empty() && wanted(shared, &lock(&shared.index), pressure);
+        self.stalled = copies.is_empty() && self.wanted(shared, &lock(&shared.index), pressure);
         copies
     }
 
     /// The next live message to copy.
     fn next(&mut self, shared: &Shared, pressure: Pressure) -> Option<QueueId> {
         let index = lock(&shared.index);
-        if !wanted(shared, &index, pressure) {
+        if !self.wanted(shared, &index, pressure) {
             return None;
         }
         let source = index.source()?;
-        if source != self.segment {
-            *self = Cursor { segment: source, ..Cursor::default() };
+        if source != self.position.segment {
+            self.position = Position { segment: source, next: 0 };
         }
         let ids = &index.segments.get(&source)?.ids;
         let corrupt = lock(&shared.corrupt);
-        while let Some(&id) = ids.get(self.next) {
-            self.next += 1;
+        while let Some(&id) = ids.get(self.position.next) {
+            self.position.next += 1;
             let here = index.get(id).is_some_and(|entry| entry.message.segment == source);
             if here && !corrupt.contains_key(&id) {
                 return Some(id);
@@ -96,7 +172,8 @@ impl Cursor {
 
     /// Starts again at the beginning of the tail, after copies that were not written.
     pub(crate) fn restart(&mut self) {
-        *self = Cursor::default();
+        self.position = Position::default();
+        self.stalled = false;
     }
 }
 

@@ -102,7 +102,8 @@ impl Log {
     pub(crate) fn has_room(&self) -> bool {
         let Options { segment_size, free_min, .. } = &self.shared.options;
         let free = self.shared.disk.free_bytes().unwrap_or(0);
-        self.shared.spares.len() > RESERVE || free >= free_min.saturating_add(*segment_size)
+        let spare = self.shared.spares.len() > RESERVE && free > *free_min;
+        spare || free >= free_min.saturating_add(*segment_size)
     }
 
     /// Writes the jobs as one batch and makes it durable. A failing segment is left behind and the
@@ -298,6 +299,14 @@ impl Log {
         }
     }
 
+    /// How many spares to keep. The room that is to be free is not kept in spares: while it is missing no
+    /// mail is taken, and those that are kept then are for what was taken before.
+    fn spares_max(&self) -> usize {
+        let Options { spares_max, free_min, .. } = self.shared.options;
+        let short = self.shared.disk.free_bytes().is_ok_and(|free| free <= free_min);
+        if short { RESERVE } else { spares_max.max(RESERVE) }
+    }
+
     /// Makes a spare of a segment that is not needed any more, or removes it.
     fn recycle(&mut self, seq: u32) {
         let disk = self.shared.disk.clone();
@@ -311,7 +320,7 @@ impl Log {
             || disk.open(&path, Access::Read).and_then(|file| file.status()).is_ok_and(|s| s.links > 1);
         let usable = reusable
             && length == options.segment_size
-            && self.shared.spares.len() < options.spares_max.max(RESERVE)
+            && self.shared.spares.len() < self.spares_max()
             && !linked();
         if usable {
             let number = self.shared.spares.name();

@@ -107,8 +107,10 @@ impl Writer {
     /// How long to wait for jobs before there is work of our own; without end when there is none.
     fn idle_wait(&self) -> Option<Duration> {
         let options = &self.shared.options;
-        let compacts = crate::compaction::wanted(&self.shared, &lock(&self.shared.index), self.pressure())
-            && lock(&self.shared.index).source().is_some();
+        let pressure = self.pressure();
+        let index = lock(&self.shared.index);
+        let compacts = self.cursor.wanted(&self.shared, &index, pressure) && index.source().is_some();
+        drop(index);
         if self.log.tail_waits() || (compacts && !self.cursor.stalled) {
             return Some(options.lazy_commit);
         }
@@ -124,6 +126,8 @@ impl Writer {
     fn pressure(&self) -> Pressure {
         match self.shared.refusal() {
             Some(AcceptError::DiskFull) => Pressure::Full,
+            // Before mail is refused, or after: whoever looks at the free room refuses it without asking.
+            None if !self.log.has_room() => Pressure::Full,
             _ => Pressure::Normal,
         }
     }
