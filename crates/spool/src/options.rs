@@ -8,6 +8,13 @@ use mail::{QueueId, Time};
 /// costs throughput, a higher one delays small messages behind large ones).
 pub const BODY_IN_LOG_MAX: usize = 512 * 1024;
 
+/// Least segments that a disk has room for, and the part of it that stays free, where nobody says otherwise.
+const SEGMENTS_PER_DISK: u64 = 32;
+const FREE_PER_DISK: u64 = 16;
+/// Sizes that are worked out are multiples of this, and no less than that.
+const SEGMENT_STEP: u64 = 64 << 10;
+const SEGMENT_SIZE_LEAST: u64 = 1 << 20;
+
 /// Settings of a spool. The defaults are right for production.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -64,6 +71,19 @@ impl Default for Options {
             clock: system_clock,
             seed: system_seed(),
         }
+    }
+}
+
+impl Options {
+    /// The size of segments for a disk of this many bytes: the usual one, unless a few of them would fill it.
+    pub fn segment_size_for(disk: u64) -> u64 {
+        let share = (disk / SEGMENTS_PER_DISK) & !(SEGMENT_STEP - 1);
+        Options::default().segment_size.min(share.max(SEGMENT_SIZE_LEAST))
+    }
+
+    /// The room to keep free on a disk of this many bytes: the usual one, unless that is most of it.
+    pub fn free_min_for(disk: u64) -> u64 {
+        Options::default().free_min.min(disk / FREE_PER_DISK)
     }
 }
 
@@ -183,4 +203,27 @@ pub struct Health {
     pub pending: u64,
     /// Messages in `corrupt`.
     pub corrupt: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    /// With the usual sizes a disk of 100 MiB took no mail at all.
+    #[test]
+    fn a_small_disk_gets_smaller_segments_and_less_free_room() {
+        for (disk, segment_size, free_min) in [
+            (20 << 20, 1 << 20, 1_310_720),
+            (100 << 20, 3_276_800, 6_553_600),
+            (1 << 30, 32 << 20, 64 << 20),
+            (2 << 30, 64 << 20, 64 << 20),
+            (1 << 40, 64 << 20, 64 << 20),
+        ] {
+            assert_eq!(
+                (Options::segment_size_for(disk), Options::free_min_for(disk)),
+                (segment_size, free_min),
+                "{disk}"
+            );
+        }
+    }
 }

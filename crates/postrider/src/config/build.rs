@@ -144,7 +144,12 @@ impl<'v> Builder<'v> {
             lazy_commit: self.duration("spool", "commit_delay"),
             ..spool::Options::default()
         };
-        Spool { directory: PathBuf::from(directory), options }
+        Spool {
+            directory: PathBuf::from(directory),
+            options,
+            fit_segment_size: !self.is_configured("spool", "segment_size"),
+            fit_free_min: !self.is_configured("spool", "free_min"),
+        }
     }
 
     fn front_end(&mut self, section: &str, route: &Route) -> FrontEnd {
@@ -400,11 +405,13 @@ impl<'v> Builder<'v> {
 
     /// The one of two keys of `[qmgr]` that was configured; the first when both or none were.
     fn written_later(&self, first: &'static str, second: &'static str) -> &'static str {
-        let configured = |name| {
-            let effective = self.values.get(&Place::new("qmgr", name));
-            effective.is_some_and(|effective| effective.origin != DEFAULT_ORIGIN)
-        };
+        let configured = |name| self.is_configured("qmgr", name);
         if !configured(first) && configured(second) { second } else { first }
+    }
+
+    fn is_configured(&self, section: &'static str, name: &'static str) -> bool {
+        let effective = self.values.get(&Place::new(section, name));
+        effective.is_some_and(|effective| effective.origin != DEFAULT_ORIGIN)
     }
 
     fn control(&mut self, spool: &Spool) -> Control {

@@ -152,7 +152,7 @@ static SPOOL: [Key; 6] = [
         "segment_size",
         Kind::Size,
         "64MiB",
-        "size of one file of the log, 64KiB to 1GiB in steps of 4KiB",
+        "size of one file of the log, 64KiB to 1GiB in steps of 4KiB; unless set, at most a 32nd of the disk",
     ),
     at_start(
         "spool",
@@ -168,7 +168,13 @@ static SPOOL: [Key; 6] = [
         "256MiB",
         "memory for bodies between acceptance and first delivery",
     ),
-    at_start("spool", "free_min", Kind::Size, "64MiB", "free space below which no mail is taken"),
+    at_start(
+        "spool",
+        "free_min",
+        Kind::Size,
+        "64MiB",
+        "free space below which no mail is taken; unless set, at most a 16th of the disk",
+    ),
     at_start(
         "spool",
         "commit_delay",

@@ -20,4 +20,6 @@ pub(crate) use load::{Loaded, Sources, in_effect};
 pub(crate) use print::{defaults, diff, effective, effective_json, page};
 pub(crate) use problem::{Problem, Problems};
 pub(crate) use route_table::read_table;
-pub(crate) use settings::{Action, FrontEnd, MapRule, Route, Settings, Target, TlsFiles};
+pub(crate) use settings::{
+    Action, FrontEnd, MapRule, Route, Settings, Spool as SpoolSettings, Target, TlsFiles,
+};

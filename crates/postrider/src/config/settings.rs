@@ -48,6 +48,10 @@ pub(crate) struct Spool {
     pub(crate) directory: PathBuf,
     /// How the log is kept; clock and seed are the machine's.
     pub(crate) options: spool::Options,
+    /// Nobody set `segment_size`: a small disk gets smaller segments.
+    pub(crate) fit_segment_size: bool,
+    /// Nobody set `free_min`: of a small disk less is kept free.
+    pub(crate) fit_free_min: bool,
 }
 
 /// `[smtp]` or `[lmtp]`.

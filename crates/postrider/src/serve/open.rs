@@ -11,8 +11,33 @@ use spool::disk::RealDisk;
 use spool::{Inventory, OpenError, Options, Progress, Recovery, Spool};
 use tracing::{info, warn};
 
+use crate::config::SpoolSettings;
+
 /// How long the start may be silent, and how often it speaks then.
 const SILENT_MAX: Duration = Duration::from_secs(1);
+
+/// The options of the spool, with sizes that fit its disk where nobody set them.
+pub(crate) fn options(settings: &SpoolSettings) -> Options {
+    let mut options = settings.options.clone();
+    // A file system that does not say how large it is gets what is right for most.
+    let Ok(disk) = RealDisk::new(&settings.directory).size() else { return options };
+    if settings.fit_segment_size {
+        options.segment_size = Options::segment_size_for(disk);
+    }
+    if settings.fit_free_min {
+        options.free_min = Options::free_min_for(disk);
+    }
+    let Options { segment_size, free_min, .. } = &options;
+    if (segment_size, free_min) != (&settings.options.segment_size, &settings.options.free_min) {
+        info!(
+            "the spool's disk has {} MiB: segments of {} KiB, {} KiB are kept free",
+            disk >> 20,
+            segment_size >> 10,
+            free_min >> 10
+        );
+    }
+    options
+}
 
 /// Opens the spool. Who has to know every message in it goes through the inventory.
 pub(crate) fn open(directory: &Path, options: Options) -> Result<(Arc<Spool>, Inventory), OpenError> {

@@ -76,7 +76,7 @@ async fn serve(settings: Settings, sources: Sources) -> Result<(), Failure> {
     let directory = settings.spool.directory.clone();
     let mut engine = Engine::new(settings.engine.clone(), settings.spool.options.seed);
     engine.handle_learned(now(), learned::read(&directory));
-    let options = settings.spool.options.clone();
+    let options = open::options(&settings.spool);
     // Taken first: a signal must not end a start that takes long without a word.
     let mut signals = Signals::take()?;
     let opening = tokio::task::spawn_blocking({

@@ -39,6 +39,14 @@ impl RealDisk {
         &self.root
     }
 
+    /// Bytes of the file system that the directory is on, or will be on, used ones included.
+    pub fn size(&self) -> io::Result<u64> {
+        let there = self.root.ancestors().find(|ancestor| ancestor.exists());
+        let there = there.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let status = rustix::fs::statvfs(there)?;
+        Ok(status.f_blocks.saturating_mul(status.f_frsize))
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         if name.is_empty() { self.root.clone() } else { self.root.join(name) }
     }
