@@ -262,10 +262,9 @@ impl Connection {
 
     fn mail(&mut self) {
         let size = self.session.transaction().and_then(|transaction| transaction.mail.size).unwrap_or(0);
-        if self.gate.admits(&self.services.spool, size) {
-            self.session.accept();
-        } else {
-            self.session.refuse(replies::not_accepting());
+        match self.gate.refusal(&self.services.spool, size) {
+            None => self.session.accept(),
+            Some(reply) => self.session.refuse(reply),
         }
     }
 

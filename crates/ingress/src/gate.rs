@@ -4,8 +4,11 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use mail::Reply;
 use spool::Spool;
 use tokio::time::Instant;
+
+use crate::replies;
 
 /// How old an answer may be.
 const FRESH: Duration = Duration::from_millis(500);
@@ -20,22 +23,28 @@ pub(crate) struct Gate {
 struct Answer {
     at: Instant,
     accepting: bool,
+    failing: bool,
     free: Option<u64>,
 }
 
 impl Gate {
-    /// Whether a message of so many bytes has a chance.
-    pub(crate) fn admits(&self, spool: &Spool, bytes: u64) -> bool {
+    /// Why a message of so many bytes has no chance; nothing when it has one.
+    pub(crate) fn refusal(&self, spool: &Spool, bytes: u64) -> Option<Reply> {
         let now = Instant::now();
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = match *last {
             Some(answer) if now.duration_since(answer.at) < FRESH => answer,
             _ => {
                 let health = spool.health();
-                Answer { at: now, accepting: health.accepting, free: health.free_bytes }
+                let spool::Health { accepting, failing, free_bytes: free, .. } = health;
+                Answer { at: now, accepting, failing, free }
             }
         };
         *last = Some(answer);
-        answer.accepting && answer.free.is_none_or(|free| free >= bytes)
+        match answer {
+            Answer { failing: true, .. } => Some(replies::disk_fails()),
+            Answer { accepting: true, free, .. } if free.is_none_or(|free| free >= bytes) => None,
+            _ => Some(replies::not_accepting()),
+        }
     }
 }

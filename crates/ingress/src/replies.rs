@@ -37,12 +37,16 @@ pub(crate) fn not_accepting() -> Reply {
     reply(452, 3, 1, "Error: insufficient system storage")
 }
 
+pub(crate) fn disk_fails() -> Reply {
+    reply(451, 3, 0, "Error: queue file write error")
+}
+
 /// What a client hears of a failure of the spool: nothing about disks.
 pub(crate) fn not_stored(error: &AcceptError) -> Reply {
     match error {
         AcceptError::DiskFull => not_accepting(),
         AcceptError::TooLarge => reply(552, 3, 4, "Error: too many recipients for one message"),
-        AcceptError::Io(_) => reply(451, 3, 0, "Error: queue file write error"),
+        AcceptError::Io(_) => disk_fails(),
         AcceptError::Closed => reply(451, 3, 2, "Error: the queue is being closed"),
     }
 }

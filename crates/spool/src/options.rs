@@ -166,6 +166,8 @@ pub struct Health {
     pub accepting: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Mail is not taken because the disk fails, and not for want of room.
+    pub failing: bool,
     /// Free bytes of the file system, when known.
     pub free_bytes: Option<u64>,
     /// Live messages.

@@ -309,7 +309,9 @@ impl Spool {
     pub fn health(&self) -> Health {
         let shared = &self.shared;
         let free_bytes = shared.disk.free_bytes().ok();
-        let refusal = shared.refusal().map(|reason| reason.to_string());
+        let refusal = shared.refusal();
+        let failing = refusal.as_ref().is_some_and(|reason| !matches!(reason, AcceptError::DiskFull));
+        let refusal = refusal.map(|reason| reason.to_string());
         let reason = refusal.or_else(|| too_little_room(free_bytes, shared.options.free_min));
         let counters = &shared.counters;
         let index = lock(&shared.index);
@@ -318,6 +320,7 @@ impl Spool {
         Health {
             accepting: reason.is_none(),
             reason,
+            failing,
             free_bytes,
             messages: messages as u64,
             segments: segments as u64,

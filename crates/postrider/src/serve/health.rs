@@ -23,6 +23,7 @@ const REMINDED_EVERY: Duration = Duration::from_secs(300);
 pub(crate) async fn watch(spool: Arc<Spool>, reports: Reports) {
     let mut troubled: Option<(Instant, String)> = None;
     let mut rarely = Rarely::default();
+    let mut owed = None;
     loop {
         let health = spool.health();
         let reason = health.reason.unwrap_or_else(|| "no reason given".to_owned());
@@ -30,9 +31,7 @@ pub(crate) async fn watch(spool: Arc<Spool>, reports: Reports) {
             (Some((_, before)), true) => {
                 info!("the spool takes mail again");
                 if rarely.allows(Instant::now()) {
-                    let lines = words(before);
-                    let subject = "Postrider: no mail was taken for a while";
-                    notices::tell(reports.clone(), NotifyClass::Resource, subject, lines).await;
+                    owed = Some(words(before));
                 }
                 troubled = None;
             }
@@ -42,6 +41,14 @@ pub(crate) async fn watch(spool: Arc<Spool>, reports: Reports) {
                 troubled = Some((Instant::now(), reason));
             }
             (None, true) => {}
+        }
+        if troubled.is_none()
+            && let Some(lines) = owed.take()
+        {
+            let subject = "Postrider: no mail was taken for a while";
+            // The note is mail, too: where the disk fails again it waits until it works.
+            let told = notices::tell(reports.clone(), NotifyClass::Resource, subject, lines.clone()).await;
+            owed = (!told).then_some(lines);
         }
         tokio::time::sleep(ASKED_EVERY).await;
     }

@@ -29,10 +29,10 @@ impl Rarely {
     }
 }
 
-/// Tells whoever wants to know of this class, if anybody does.
-pub(crate) async fn tell(reports: Reports, class: NotifyClass, subject: &str, lines: Vec<String>) {
+/// Tells whoever wants to know of this class, if anybody does. Whether that is done with.
+pub(crate) async fn tell(reports: Reports, class: NotifyClass, subject: &str, lines: Vec<String>) -> bool {
     let settings = reports.settings.load_full();
-    let Some(to) = settings.notices.recipient(class) else { return };
+    let Some(to) = settings.notices.recipient(class) else { return true };
     let now = now();
     let report_id = reports.spool.next_id(now);
     let report = dsn::compose_notice(&Notice {
@@ -45,8 +45,14 @@ pub(crate) async fn tell(reports: Reports, class: NotifyClass, subject: &str, li
         lines: &lines,
     });
     match queue(&reports.spool, &reports.accepted, report_id, report, now).await {
-        Ok(()) => info!(target: "mail", "postmaster notification: {report_id}"),
-        Err(error) => warn!("the postmaster could not be told ({subject}): {error}"),
+        Ok(()) => {
+            info!(target: "mail", "postmaster notification: {report_id}");
+            true
+        }
+        Err(error) => {
+            warn!("the postmaster could not be told ({subject}): {error}");
+            false
+        }
     }
 }
 
