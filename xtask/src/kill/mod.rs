@@ -8,10 +8,12 @@
 //! so that nobody believes it was. The same seed gives the same messages and the same pauses; the command
 //! that replays a failure is its last line.
 //!
-//! Refuses: a power cut. What the operating system was told is not lost with a process; the tests of
-//! the spool cut there.
+//! Where the machine allows it, the disk loses its power with the engine, see [`power`]. Elsewhere this
+//! refuses power cuts: what the operating system was told is not lost with a process; the tests of the spool
+//! cut there.
 
 mod judge;
+mod power;
 mod pulse;
 
 use std::collections::BTreeSet;
@@ -24,11 +26,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mail::Rng;
-use testkit::engine::{Setup, Signal};
+use testkit::engine::{Engine, Setup, Signal};
 use testkit::plain::{Client, Refusal, Sink};
 
 use crate::program::{self, Workplace, wait_until_empty};
 use judge::{Kill, judge};
+use power::Power;
 use pulse::Pulse;
 
 /// How many clients send at the same time.
@@ -88,15 +91,31 @@ impl Shared {
 /// Kills `rounds` times; everything random follows from `seed`.
 pub(crate) fn run(root: &Path, rounds: u32, seed: u64) -> Result<()> {
     let program = program::build(root)?;
-    Workplace::run("kill", |place| kills(&program, place, rounds, seed))
+    Workplace::run("kill", |place| kills(&program, place, rounds, seed, None))
         .with_context(|| format!("replay it with: cargo xtask kill --rounds {rounds} --seed {seed}"))
 }
 
-fn kills(program: &Path, place: &Workplace, rounds: u32, seed: u64) -> Result<()> {
+/// Whether this machine allows [`run_without_power`]; why not, if not.
+pub(crate) fn power_can_be_cut() -> Result<()> {
+    Power::tried()
+}
+
+/// The same, but the disk loses its power with the engine: what was not synced is lost.
+pub(crate) fn run_without_power(program: &Path, rounds: u32, seed: u64) -> Result<()> {
+    Workplace::run("blocks", |place| {
+        let power = Power::on(&place.folder("device", 0o755)?)?;
+        kills(program, place, rounds, seed, Some(&power))
+    })
+}
+
+fn kills(program: &Path, place: &Workplace, rounds: u32, seed: u64, power: Option<&Power>) -> Result<()> {
     let sink = Sink::start()?;
     // Mail that is deferred until the end, so that state records are under the knife as well.
     sink.refuse(vec![Refusal { at: "RCPT TO:<later-".into(), reply: "450 4.2.1 not yet".into() }]);
-    let setup = Setup::new(program, place.folder("engine", 0o755)?)
+    let folder = place.folder("engine", 0o755)?;
+    let disk = power.map_or(folder.as_path(), Power::folder);
+    let setup = Setup::new(program, &folder)
+        .with("spool.directory", &format!("{:?}", disk.join("spool").display().to_string()))
         .with("route.relayhost", &format!("{:?}", sink.next_hop()))
         // Small pieces, so that sealing, recycling and compaction are under the knife too.
         .with("spool.segment_size", "\"1MiB\"")
@@ -108,8 +127,9 @@ fn kills(program: &Path, place: &Workplace, rounds: u32, seed: u64) -> Result<()
         thread::spawn(move || send_until_finished(&shared, client, seed))
     });
     let clients: Vec<_> = clients.collect();
-    let pulse = Pulse::start(&place.folder("pulse", 0o755)?.join("beat"))?;
-    let killed = kill_again_and_again(&setup, &shared, rounds, &mut Rng::new(seed), &pulse);
+    let pulse = Pulse::start(&disk.join("beat"))?;
+    let killer = Killer { pulse: &pulse, power, kills: Vec::new() };
+    let killed = kill_again_and_again(&setup, &shared, rounds, &mut Rng::new(seed), killer);
     shared.change(|state| state.finished = true);
     for client in clients {
         client.join().ok().context("a client panicked")?;
@@ -124,8 +144,9 @@ fn kills(program: &Path, place: &Workplace, rounds: u32, seed: u64) -> Result<()
     let state = shared.lock();
     let verdict = judge(&state, &sink.received(), &kills, seed)?;
     println!(
-        "kill: {} kills in {rounds} rounds, seed {seed}: {} acknowledged, all that nobody deleted arrived; \
+        "{}: {} kills in {rounds} rounds, seed {seed}: {} acknowledged, all that nobody deleted arrived; \
          {verdict}; {operator}",
+        if power.is_some() { "blocks" } else { "kill" },
         kills.len(),
         state.acknowledged.len()
     );
@@ -156,22 +177,44 @@ impl End {
     }
 }
 
+/// Who kills, and what was killed when.
+struct Killer<'p> {
+    pulse: &'p Pulse,
+    power: Option<&'p Power>,
+    kills: Vec<Kill>,
+}
+
+impl Killer<'_> {
+    fn kill(&mut self, engine: Engine) -> Result<()> {
+        let Killer { pulse, power, kills } = self;
+        kills.push(Kill::by(pulse, || {
+            if let Some(power) = power {
+                // Without its disk it may not deliver anything either: that could no longer be recorded.
+                engine.signal(Signal::STOP);
+                power.cut()?;
+            }
+            Ok(engine.kill().map(drop)?)
+        })?);
+        power.map_or(Ok(()), Power::back)
+    }
+}
+
 /// The kills, and what the operator did meanwhile.
 fn kill_again_and_again(
     setup: &Setup,
     shared: &Shared,
     rounds: u32,
     rng: &mut Rng,
-    pulse: &Pulse,
+    mut killer: Killer<'_>,
 ) -> Result<(Vec<Kill>, Operator)> {
-    let (mut kills, mut operator) = (Vec::new(), Operator::default());
+    let mut operator = Operator::default();
     let middle = |rng: &mut Rng| thread::sleep(Duration::from_millis(rng.below(MIDDLE_MS_MAX)));
     for round in 0..rounds {
         let end = End::any(rng);
         if end == End::Start {
             let engine = setup.spawn().with_context(|| format!("start {round}"))?;
             middle(rng);
-            kills.push(Kill::by(pulse, || Ok(engine.kill().map(drop)?))?);
+            killer.kill(engine)?;
             continue;
         }
         let engine = setup.start().with_context(|| format!("start {round}"))?;
@@ -192,12 +235,12 @@ fn kill_again_and_again(
             let (status, printed) = engine.stop()?;
             ensure!(status.success(), "it stopped with {status}:\n{printed}");
         } else {
-            kills.push(Kill::by(pulse, || Ok(engine.kill().map(drop)?))?);
+            killer.kill(engine)?;
         }
         shared.change(|state| state.server = None);
         operator.end()?;
     }
-    Ok((kills, operator))
+    Ok((killer.kills, operator))
 }
 
 /// What an operator does, over and over.

@@ -1,10 +1,10 @@
 //! How slow the machine is just now.
 //!
 //! Promises: a beat is what the engine's record of a delivery costs at least: one thread wakes another, which
-//! writes to the same file system and syncs. The slowest beat of the last seconds bounds what the machine may
-//! have added to one step of the engine. Refuses: to be light; it syncs some fifty times a second.
+//! writes to the file system of the spool and syncs. The slowest beat of the last seconds bounds what the
+//! machine may have added to one step of the engine. Refuses: to be light; it syncs fifty times a second.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -37,18 +37,18 @@ struct Beats {
 }
 
 impl Pulse {
-    /// Begins to beat, with a file of its own.
+    /// Begins to beat, with a file of its own. The file is open only while it is written: its file system may
+    /// go away in between.
     pub(super) fn start(path: &Path) -> Result<Pulse> {
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        file.write_all_at(&BLOCK, 0)?;
-        file.sync_all()?;
+        let path = path.to_owned();
+        write(&path)?;
         let beats = Arc::new(Mutex::new(Beats::default()));
         let (alive, ended) = sync_channel(0);
         let (ask, asked) = sync_channel(0);
         let (answer, answered) = sync_channel(0);
         let shared = Arc::clone(&beats);
         let threads = vec![
-            thread::spawn(move || write(&file, &asked, &answer)),
+            thread::spawn(move || write_when(&path, &asked, &answer)),
             thread::spawn(move || beat(&shared, &ended, &ask, &answered)),
         ];
         Ok(Pulse { beats, alive: Some(alive), threads })
@@ -73,10 +73,16 @@ impl Drop for Pulse {
     }
 }
 
-fn write(file: &File, asked: &Receiver<()>, answer: &SyncSender<()>) {
+fn write(path: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+    file.write_all_at(&BLOCK, 0)?;
+    file.sync_data()
+}
+
+fn write_when(path: &Path, asked: &Receiver<()>, answer: &SyncSender<()>) {
     while asked.recv().is_ok() {
         // A disk that fails makes the beat no slower; the engine says so itself.
-        let _ = file.write_all_at(&BLOCK, 0).and_then(|()| file.sync_data());
+        let _ = write(path);
         if answer.send(()).is_err() {
             return;
         }
