@@ -38,6 +38,8 @@ pub enum Item {
     Status(StatusItem),
     /// A message that was changed. Only where messages were selected by their ids.
     Changed(ChangedItem),
+    /// Some of the sites that recipients wait for.
+    Shape(ShapeItem),
 }
 
 /// Who answers.
@@ -54,6 +56,13 @@ pub struct HelloItem {
 pub struct ChangedItem {
     /// Queue id.
     pub queue_id: String,
+}
+
+/// How old the mail of some sites is.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct ShapeItem {
+    /// Site and unfinished recipients by bucket of age; buckets that are missing at the end are empty.
+    pub sites: Vec<(String, Vec<u64>)>,
 }
 
 /// One message in a listing: the fields of `postqueue -j`, then Postrider's own.

@@ -25,8 +25,10 @@ pub use codec::{
 };
 pub use item::{
     AttemptItem, ChangedItem, ContentItem, DamageItem, EnvelopeItem, FlushItem, FlushResult, HelloItem, Item,
-    MessageItem, ProgressItem, QueueCounts, RecipientItem, RecipientStatus, RecordItem, SiteItem, StatusItem,
-    Totals, TransportItem, VerifyItem, WhyItem,
+    MessageItem, ProgressItem, QueueCounts, RecipientItem, RecipientStatus, RecordItem, ShapeItem, SiteItem,
+    StatusItem, Totals, TransportItem, VerifyItem, WhyItem,
 };
-pub use request::{Action, CONTENT_BYTES_MAX, FlushTarget, IDS_PER_REQUEST_MAX, Parts, Request, VERSION};
+pub use request::{
+    Action, CONTENT_BYTES_MAX, FlushTarget, IDS_PER_REQUEST_MAX, Parts, Request, SHAPE_BUCKETS_MAX, VERSION,
+};
 pub use selector::{QueueName, Selector, SelectorError};

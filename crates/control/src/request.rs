@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Selector;
+use crate::{QueueName, Selector};
 
 /// The version of the protocol that this crate speaks. It changes when an old peer would
 /// misunderstand a new one; added items and optional fields do not change it.
@@ -12,6 +12,9 @@ pub const VERSION: u32 = 1;
 
 /// Most queue ids that a client puts into one request; more are sent as several requests.
 pub const IDS_PER_REQUEST_MAX: usize = 10_000;
+
+/// Most buckets of ages that the engine counts in.
+pub const SHAPE_BUCKETS_MAX: u32 = 100;
 
 /// Most bytes of message content in one [`crate::ContentItem`].
 pub const CONTENT_BYTES_MAX: usize = 64 * 1024;
@@ -30,6 +33,17 @@ pub enum Request {
     List {
         /// Which messages; an empty selector means all.
         selector: Selector,
+    },
+    /// Unfinished recipients by site and age, as [`crate::ShapeItem`]s; sites come in no order.
+    Shape {
+        /// Which queues; none means all.
+        queues: Vec<QueueName>,
+        /// The age that the first bucket covers, in milliseconds.
+        unit: u64,
+        /// How many buckets, from 1 to [`SHAPE_BUCKETS_MAX`].
+        buckets: u32,
+        /// Equal steps instead of doubling ones.
+        linear: bool,
     },
     /// One message: its [`crate::MessageItem`], then the parts asked for.
     Show {

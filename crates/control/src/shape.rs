@@ -94,6 +94,16 @@ impl Table {
         }
     }
 
+    /// Counts what was counted elsewhere in the same buckets; empty ones at the end may be missing.
+    pub fn add_counts(&mut self, name: &str, found: &[u64]) {
+        let width = self.buckets.count.max(1);
+        if !self.rows.contains_key(name) {
+            self.rows.insert(name.to_owned(), vec![0; width]);
+        }
+        let counts = self.rows.get_mut(name).into_iter().flatten();
+        counts.zip(found).for_each(|(sum, count)| *sum += count);
+    }
+
     /// The rows with `TOTAL`, largest first, ties by the shorter name, then by name. `TOTAL` takes part,
     /// as in qshape(1).
     pub fn rows(&self) -> Vec<Row> {
@@ -122,6 +132,11 @@ impl Table {
             sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
         self.sums.insert(name.to_owned(), sum);
+    }
+
+    /// What was counted, by name in alphabetical order.
+    pub fn counts(&self) -> impl Iterator<Item = (&str, &[u64])> {
+        self.rows.iter().map(|(name, counts)| (name.as_str(), counts.as_slice()))
     }
 
     /// The names that were counted, in alphabetical order.

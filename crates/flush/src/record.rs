@@ -79,6 +79,8 @@ pub struct Record {
     free: Vec<SiteId>,
     /// Sites that nothing waits for, whose names are still known.
     empty: usize,
+    /// How often numbers were given up.
+    numbering: u64,
     pairs: usize,
 }
 
@@ -144,6 +146,20 @@ impl Record {
     pub fn name(&self, site: SiteId) -> Option<&str> {
         let site = self.sites.get(site.index())?.as_ref()?;
         (site.ids.len() > 0).then_some(&*site.name)
+    }
+
+    /// As long as this stays the same, no number has passed from one site to another.
+    pub fn numbering(&self) -> u64 {
+        self.numbering
+    }
+
+    /// All sites that something waits for, by number.
+    pub fn numbered(&self) -> impl Iterator<Item = (SiteId, &Arc<str>)> {
+        let sites = (0u32..).zip(&self.sites);
+        let waited_for = |site: &&Site| site.ids.len() > 0;
+        sites.filter_map(move |(place, site)| {
+            site.as_ref().filter(waited_for).map(|site| (SiteId(place), &site.name))
+        })
     }
 
     /// How many messages wait for `site`.
@@ -230,6 +246,7 @@ impl Record {
             }
         }
         self.empty = 0;
+        self.numbering += 1;
     }
 }
 

@@ -35,6 +35,7 @@ mod preempt;
 mod report;
 mod route;
 mod scan;
+mod shape;
 mod site_flush;
 mod table;
 mod timer;
@@ -51,6 +52,7 @@ pub use note::{Delays, FlushOf, Note, Place};
 pub use params::{
     Config, Global, Kind, Parameter, ParameterError, Preset, Section, TransportParameters, parameters,
 };
+pub use shape::{Shape, ShapePage, Waiting};
 pub use view::{
     Changed, Counts, DestinationState, FlushView, Learned, LearnedDestination, MessageView, SiteView,
     TransportView, Why,

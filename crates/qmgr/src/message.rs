@@ -270,25 +270,31 @@ pub(crate) struct Reporting {
 }
 
 /// Reasons, so that ten thousand messages deferred for one reason share one text.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reasons {
     known: BTreeSet<Arc<str>>,
+    /// With so many, those that no message has any more are forgotten.
+    limit: usize,
+}
+
+impl Default for Reasons {
+    fn default() -> Reasons {
+        Reasons { known: BTreeSet::new(), limit: Reasons::MIN }
+    }
 }
 
 impl Reasons {
-    /// Most reasons that are remembered for sharing.
-    const MAX: usize = 1024;
+    /// So many reasons are remembered in any case.
+    const MIN: usize = 1024;
 
     /// The text, cut to [`REASON_BYTES_MAX`], shared with others that say the same.
     pub(crate) fn share(&mut self, text: &Arc<str>) -> Arc<str> {
         if let Some(known) = self.known.get(text) {
             return Arc::clone(known);
         }
-        if self.known.len() >= Reasons::MAX {
+        if self.known.len() >= self.limit {
             self.known.retain(|reason| Arc::strong_count(reason) > 1);
-            if self.known.len() >= Reasons::MAX {
-                self.known.clear();
-            }
+            self.limit = Reasons::MIN.max(2 * self.known.len());
         }
         let shared = if text.len() > REASON_BYTES_MAX {
             Arc::from(&text[..text.floor_char_boundary(REASON_BYTES_MAX)])
@@ -316,9 +322,14 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &reasons.share(&"connection refused".into())));
         let long: Arc<str> = "é".repeat(REASON_BYTES_MAX).into();
         assert!(reasons.share(&long).len() <= REASON_BYTES_MAX);
-        for n in 0..3 * Reasons::MAX {
+        for n in 0..3 * Reasons::MIN {
             reasons.share(&n.to_string().into());
         }
-        assert!(reasons.known.len() <= Reasons::MAX);
+        assert!(reasons.known.len() <= Reasons::MIN);
+        // As many sites, each with its own trouble: those that messages have are all shared.
+        let texts = || (0..3 * Reasons::MIN).map(|n| Arc::<str>::from(n.to_string()));
+        let held: Vec<_> = texts().map(|text| reasons.share(&text)).collect();
+        assert!(texts().zip(&held).all(|(text, held)| Arc::ptr_eq(held, &reasons.share(&text))));
+        assert!(reasons.known.len() <= 2 * held.len());
     }
 }

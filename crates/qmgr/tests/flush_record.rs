@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use flush::{Authority, LogChange};
 use mail::{DomainList, QueueId, Rng};
-use qmgr::{Config, Engine, Note, Preset, Queue};
+use qmgr::{Config, Engine, Note, Preset, Queue, Shape, ShapePage};
 use world::{Answer, World};
 
 const SITES: [&str; 5] = ["a.test", "sub.a.test", "b.test", "lmtp/c.test", "slow/d.test"];
@@ -125,6 +125,30 @@ fn check(world: &World, logs: &mut Logs) {
     logs.check(&world.engine);
 }
 
+/// The count by site equals what a walk over the mail at rest gives, whatever the size of the pages.
+fn check_shape(world: &World, page: usize) {
+    let mut expected: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+    let mut more_than_sites = BTreeSet::new();
+    for (id, mail) in world.mail.iter().filter(|(id, _)| world.queue(**id) == Some(Queue::Deferred)) {
+        let open = (0..).zip(&mail.recipients).filter(|(position, _)| !mail.finished.contains_key(position));
+        let sites: Vec<Arc<str>> = open.map(|(_, (_, site, _))| Arc::clone(site)).collect();
+        if sites.iter().collect::<BTreeSet<_>>().len() == sites.len() {
+            sites.into_iter().for_each(|site| *expected.entry(site).or_default() += 1);
+        } else {
+            more_than_sites.insert(*id);
+        }
+    }
+    let mut shape = Shape::new(vec![Queue::Deferred]);
+    while world.engine.shape_page(&mut shape, page) == ShapePage::More {}
+    let names: BTreeMap<u32, Arc<str>> = world.engine.shape_names().into_iter().collect();
+    let mut counted: BTreeMap<Arc<str>, u32> = BTreeMap::new();
+    for waiting in &shape.waiting {
+        *counted.entry(Arc::clone(&names[&waiting.site])).or_default() += 1;
+    }
+    assert_eq!(counted, expected);
+    assert_eq!(shape.unclear.into_iter().collect::<BTreeSet<_>>(), more_than_sites);
+}
+
 fn act(world: &mut World, rng: &mut Rng, ids: &mut Vec<QueueId>) {
     let now = world.now;
     let one = ids.get(rng.below(ids.len().max(1) as u64) as usize).copied();
@@ -189,6 +213,7 @@ fn live(seed: u64) {
             }
         }
         check(&world, &mut logs);
+        check_shape(&world, 1 + rng.below(5) as usize);
         if rng.chance(1, 15) {
             crash(&mut world, &mut logs);
             world.pump();

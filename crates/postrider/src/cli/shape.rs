@@ -1,4 +1,4 @@
-//! `postrider queue shape`: the table of qshape, counted here from the listing.
+//! `postrider queue shape`: the table of qshape, counted by the engine; by sender from the listing.
 
 use control::shape::{Buckets, Table};
 use control::{Item, QueueName, Request, Selector};
@@ -32,19 +32,22 @@ pub(crate) fn count(
 ) -> Result<Table, Failure> {
     let mut engine = session::engine(sources)?;
     let mut table = Table::new(buckets);
+    if !by_sender {
+        let unit = u64::try_from(buckets.unit.as_millis()).unwrap_or(u64::MAX);
+        let count = u32::try_from(buckets.count).unwrap_or(u32::MAX);
+        for item in engine.ask(&Request::Shape { queues, unit, buckets: count, linear: buckets.linear })? {
+            let Item::Shape(shape) = item? else { continue };
+            shape.sites.iter().for_each(|(site, counts)| table.add_counts(site, counts));
+        }
+        return Ok(table);
+    }
     let now = session::now();
     let selector = Selector { queues, ..Selector::default() };
     for item in engine.ask(&Request::List { selector })? {
         let Item::Message(message) = item? else { continue };
         let age = now.since(Time::from_millis(message.arrival_time.saturating_mul(1000)));
-        if by_sender {
-            let domain = message.sender.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
-            table.add(domain.as_deref().unwrap_or("MAILER-DAEMON"), age);
-            continue;
-        }
-        for recipient in message.recipients.iter().filter(|recipient| !recipient.status.is_final()) {
-            table.add(&recipient.site, age);
-        }
+        let domain = message.sender.rsplit_once('@').map(|(_, domain)| domain.to_ascii_lowercase());
+        table.add(domain.as_deref().unwrap_or("MAILER-DAEMON"), age);
     }
     Ok(table)
 }

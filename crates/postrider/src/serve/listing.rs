@@ -16,7 +16,7 @@ use super::engine_task::{EngineHandle, Stopped, now};
 use super::routes::Routes;
 
 /// Messages of one page.
-const PAGE: usize = 256;
+pub(crate) const PAGE: usize = 256;
 
 /// The messages that a selector takes, a page at a time, in the order of their ids.
 pub(crate) struct Walk {
@@ -190,6 +190,12 @@ fn recipients(stored: &StoredMessage, routes: &Routes) -> Vec<RecipientItem> {
         }
     };
     (0..).zip(&stored.envelope.recipients).map(item).collect()
+}
+
+/// The queues of these names; all when none is named.
+pub(crate) fn queues(names: &[QueueName]) -> Vec<Queue> {
+    let named = |queue: &Queue| names.is_empty() || names.contains(&queue_name(*queue));
+    Queue::ALL.into_iter().filter(named).collect()
 }
 
 fn queue_name(queue: Queue) -> QueueName {

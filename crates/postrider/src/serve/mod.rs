@@ -31,6 +31,7 @@ mod resolve;
 mod routes;
 mod run;
 mod session_errors;
+mod shape;
 mod show;
 mod stored;
 mod why;

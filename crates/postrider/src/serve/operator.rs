@@ -8,9 +8,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::shape::Buckets;
 use control::{
     Action, Answer, ChangedItem, FlushItem, FlushResult, FlushTarget, HelloItem, Item, Parts, QueueCounts,
-    Request, Selector, StatusItem, Totals,
+    QueueName, Request, Selector, StatusItem, Totals,
 };
 use flush::{Authority, Status};
 use mail::{QueueId, Time};
@@ -25,7 +26,7 @@ use super::deleted::Deleted;
 use super::engine_task::{EngineHandle, Stopped, now};
 use super::listing::Walk;
 use super::routes::Routes;
-use super::{show, why};
+use super::{shape, show, why};
 
 /// Ids that the engine changes in one go.
 const CHANGE_AT_ONCE: usize = 1000;
@@ -100,6 +101,10 @@ impl Operator {
         match request {
             Request::Hello { version } => self.hello(version, answers).await,
             Request::List { selector } => self.list(selector, answers).await,
+            Request::Shape { queues, unit, buckets, linear } => {
+                let buckets = shape::buckets(unit, buckets, linear)?;
+                self.shape(queues, buckets, answers).await
+            }
             Request::Show { id, parts } => self.show(&id, parts, answers).await,
             Request::Dump { selector } => self.dump(selector, answers).await,
             Request::Change { action, selector, dry_run } => {
@@ -138,6 +143,21 @@ impl Operator {
                 answers.item(Item::Message(item)).await?;
                 count += 1;
             }
+        }
+        Ok(count)
+    }
+
+    async fn shape(
+        &self,
+        queues: Vec<QueueName>,
+        buckets: Buckets,
+        answers: &mut AnswerStream,
+    ) -> Result<u64, Refusal> {
+        let items = shape::count(queues, buckets, &self.engine, &self.spool, &self.routes).await?;
+        let mut count = 0;
+        for item in items {
+            count += item.sites.len() as u64;
+            answers.item(Item::Shape(item)).await?;
         }
         Ok(count)
     }

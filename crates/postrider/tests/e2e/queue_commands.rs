@@ -49,6 +49,35 @@ fn a_listing_has_the_fields_scripts_rely_on() {
 }
 
 #[test]
+fn the_shape_counts_the_recipients_that_wait() {
+    let place = Place::new();
+    place.sink.refuse(vec![Refusal { at: "RCPT TO:<later".into(), reply: "450 4.2.0 greylisted".into() }]);
+    let engine = start(&place.patient_setup());
+    let mut client = Client::greet(engine.smtp()).expect("a greeting");
+    for to in [
+        &["later1@x.test"][..],
+        &["later1@x.test", "later2@y.test"],
+        &["later1@x.test", "later2@x.test", "now@y.test"],
+    ] {
+        client.send("s@src.test", to, b"x\r\n").expect("accepted");
+    }
+    let waiting = |list: &[Value]| list.iter().filter(|m| m["queue_name"] == "deferred").count() == 3;
+    wait_for_list(&engine, waiting);
+    let rows = |arguments: &[&str]| -> Vec<Vec<String>> {
+        let table = ask(&engine, arguments, 0);
+        table
+            .lines()
+            .skip(1)
+            .map(|line| line.split_whitespace().take(3).map(str::to_owned).collect())
+            .collect()
+    };
+    let row = |name: &str, count: &str| vec![name.to_owned(), count.to_owned(), count.to_owned()];
+    assert_eq!(rows(&["queue", "shape"]), [row("TOTAL", "5"), row("x.test", "4"), row("y.test", "1")]);
+    assert_eq!(rows(&["queue", "shape", "--queue", "hold"]), [row("TOTAL", "0")]);
+    assert_eq!(rows(&["queue", "shape", "--by", "sender"]), [row("TOTAL", "3"), row("src.test", "3")]);
+}
+
+#[test]
 fn selectors_narrow_and_nothing_matched_is_1() {
     let place = Place::new();
     let (engine, queued) = with_three(&place);

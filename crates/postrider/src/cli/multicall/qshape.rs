@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use control::QueueName;
 use control::shape::{Buckets, Table};
+use control::{QueueName, SHAPE_BUCKETS_MAX};
 
 use super::super::failure::{Failure, exit};
 use super::super::output::Output;
@@ -21,6 +21,9 @@ const USAGE: &str = "qshape [-s] [-l] [-p] [-m min_subdomains] [-b bucket_count]
 /// What qshape ends with when it does not understand its options.
 const EX_USAGE: u8 = 255;
 
+/// The greatest number that an option takes, where nothing less is said.
+const NUMBER_MAX: usize = 1000;
+
 /// Rows shown on a terminal.
 const TERMINAL_ROWS: usize = 20;
 
@@ -34,10 +37,12 @@ pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
             Word::Option('s', _) => by_sender = true,
             Word::Option('l', _) => buckets.linear = true,
             Word::Option('p', _) => parents = true,
-            Word::Option('m', text) => subdomains_min = number(&text)?,
-            Word::Option('b', text) => buckets.count = number(&text)?,
-            Word::Option('t', text) => buckets.unit = Duration::from_secs(60 * number(&text)? as u64),
-            Word::Option('w', text) => width = format::SHAPE_WIDTH.max(number(&text)?),
+            Word::Option('m', text) => subdomains_min = number(&text, NUMBER_MAX)?,
+            Word::Option('b', text) => buckets.count = number(&text, SHAPE_BUCKETS_MAX as usize)?,
+            Word::Option('t', text) => {
+                buckets.unit = Duration::from_secs(60 * number(&text, NUMBER_MAX)? as u64)
+            }
+            Word::Option('w', text) => width = format::SHAPE_WIDTH.max(number(&text, NUMBER_MAX)?),
             Word::Option(..) => {}
             Word::Operand(name) => names.push(name),
         }
@@ -65,10 +70,10 @@ fn queues(names: &[String]) -> Result<Vec<QueueName>, Failure> {
     queues.collect::<Result<_, _>>().map_err(|error| Failure::usage(error.to_string()))
 }
 
-fn number(text: &str) -> Result<usize, Failure> {
-    let number = text.parse::<usize>().ok().filter(|number| (1..=1000).contains(number));
+fn number(text: &str, most: usize) -> Result<usize, Failure> {
+    let number = text.parse::<usize>().ok().filter(|number| (1..=most).contains(number));
     number.ok_or_else(|| {
-        Failure::usage(format!("\"{text}\": a number from 1 to 1000 is expected; usage: {USAGE}"))
+        Failure::usage(format!("\"{text}\": a number from 1 to {most} is expected; usage: {USAGE}"))
     })
 }
 

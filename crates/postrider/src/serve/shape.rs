@@ -1,0 +1,139 @@
+//! Counting for `queue shape`: unfinished recipients by site and age.
+//!
+//! Promises: the engine is asked in pages that take about a millisecond each; envelopes are read only of
+//! messages that have more recipients than sites. Refuses: counting by sender, which the engine does not
+//! know; whoever wants that walks the listing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use control::shape::{Buckets, Table};
+use control::{QueueName, SHAPE_BUCKETS_MAX, ShapeItem};
+use mail::{QueueId, Time};
+use qmgr::{Shape, ShapePage};
+use spool::Spool;
+
+use super::engine_task::{EngineHandle, now};
+use super::listing;
+use super::operator::Refusal;
+use super::routes::Routes;
+
+/// Messages that the engine looks at in one go.
+const PAGE: usize = 65_536;
+/// Sites in one item of the answer.
+const SITES_AT_ONCE: usize = 512;
+/// How often the count begins anew because sites got other numbers.
+const TRIES: u32 = 8;
+
+/// The buckets that a request asks for.
+pub(crate) fn buckets(unit: u64, count: u32, linear: bool) -> Result<Buckets, Refusal> {
+    if unit == 0 || !(1..=SHAPE_BUCKETS_MAX).contains(&count) {
+        let text = format!("a shape has 1 to {SHAPE_BUCKETS_MAX} buckets of at least a millisecond");
+        return Err(Refusal::Told(64, text));
+    }
+    Ok(Buckets { unit: std::time::Duration::from_millis(unit), count: count as usize, linear })
+}
+
+/// Counts by site.
+#[derive(Default)]
+struct Counts {
+    /// By number of the site, then by bucket.
+    numbered: Vec<u32>,
+    /// Of messages that had to be read.
+    named: BTreeMap<String, Vec<u64>>,
+}
+
+/// Counts the unfinished recipients in these queues.
+pub(crate) async fn count(
+    queues: Vec<QueueName>,
+    buckets: Buckets,
+    engine: &EngineHandle,
+    spool: &Arc<Spool>,
+    routes: &Arc<Routes>,
+) -> Result<Vec<ShapeItem>, Refusal> {
+    let now = now();
+    let mut shape = Shape::new(listing::queues(&queues));
+    let (mut counts, mut tries, mut names) = (Counts::default(), 1, None);
+    while names.is_none() {
+        let (page, found, last) = engine
+            .ask(move |engine, _| {
+                let page = engine.shape_page(&mut shape, PAGE);
+                (page, shape, (page == ShapePage::Last).then(|| engine.shape_names()))
+            })
+            .await?;
+        (shape, names) = (found, last);
+        if page == ShapePage::Anew {
+            tries += 1;
+            counts = Counts::default();
+            if tries > TRIES {
+                return Err(Refusal::Told(75, "the queue changes too fast to be counted".to_owned()));
+            }
+            continue;
+        }
+        for waiting in shape.waiting.drain(..) {
+            let place = waiting.site as usize * buckets.count + buckets.of(now.since(waiting.arrived));
+            if counts.numbered.len() <= place {
+                counts.numbered.resize((waiting.site as usize + 1) * buckets.count, 0);
+            }
+            counts.numbered[place] += 1;
+        }
+        let unclear = std::mem::take(&mut shape.unclear);
+        read(unclear, &mut counts, (buckets, now), (engine, spool, routes)).await?;
+    }
+    Ok(items(counts, buckets, names.unwrap_or_default()))
+}
+
+/// Counts messages whose envelopes have to be read, a few at a time.
+async fn read(
+    unclear: Vec<QueueId>,
+    counts: &mut Counts,
+    (buckets, now): (Buckets, Time),
+    (engine, spool, routes): (&EngineHandle, &Arc<Spool>, &Arc<Routes>),
+) -> Result<(), Refusal> {
+    for page in unclear.chunks(listing::PAGE) {
+        let ids = page.to_vec();
+        let views =
+            engine.ask(move |engine, _| ids.iter().filter_map(|id| engine.message(*id)).collect::<Vec<_>>());
+        let (views, spool, routes) = (views.await?, spool.clone(), routes.clone());
+        let look = move || {
+            let mut table = Table::new(buckets);
+            for (view, item) in
+                views.iter().filter_map(|view| Some((view, listing::item(view, &spool, &routes)?)))
+            {
+                let open = item.recipients.iter().filter(|recipient| !recipient.status.is_final());
+                open.for_each(|recipient| table.add(&recipient.site, now.since(view.arrived)));
+            }
+            table
+        };
+        let table = tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Table::new(buckets));
+        for (name, found) in table.counts() {
+            let sums = counts.named.entry(name.to_owned()).or_insert_with(|| vec![0; buckets.count]);
+            sums.iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
+        }
+    }
+    Ok(())
+}
+
+fn items(counts: Counts, buckets: Buckets, names: Vec<(u32, Arc<str>)>) -> Vec<ShapeItem> {
+    let Counts { numbered, mut named } = counts;
+    let of_site = |site: u32| {
+        let from = site as usize * buckets.count;
+        numbered.get(from..from + buckets.count).unwrap_or_default()
+    };
+    let mut rows = Vec::with_capacity(names.len());
+    for (site, name) in names {
+        let mut row: Vec<u64> = of_site(site).iter().map(|count| u64::from(*count)).collect();
+        row.resize(buckets.count, 0);
+        if let Some(more) = named.remove(&*name) {
+            row.iter_mut().zip(more).for_each(|(sum, count)| *sum += count);
+        }
+        rows.push((name.to_string(), row));
+    }
+    rows.extend(named);
+    for (_, row) in &mut rows {
+        let end = row.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
+        row.truncate(end);
+    }
+    rows.retain(|(_, row)| !row.is_empty());
+    rows.chunks(SITES_AT_ONCE).map(|sites| ShapeItem { sites: sites.to_vec() }).collect()
+}
