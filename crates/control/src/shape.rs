@@ -4,7 +4,8 @@
 //! bucket takes the rest (reference behaviour of qshape: with a unit of 5 minutes 299 s falls into the
 //! first, 300 s into the second, 600 s into the third bucket).
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 /// How ages are sorted into buckets.
@@ -28,7 +29,8 @@ impl Default for Buckets {
 impl Buckets {
     /// The bucket of an age, from 0.
     pub fn of(&self, age: Duration) -> usize {
-        let units = age.as_millis() / self.unit.as_millis().max(1);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let units = millis(age) / millis(self.unit).max(1);
         let bucket = match units {
             0 => 0,
             _ if self.linear => usize::try_from(units).unwrap_or(usize::MAX),
@@ -56,20 +58,29 @@ impl Buckets {
 
 /// One row: a name and its counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Row {
+pub struct Row<'t> {
     /// Site, sender domain, or `TOTAL`.
-    pub name: String,
+    pub name: &'t str,
     /// Sum of the counts.
     pub total: u64,
     /// By bucket.
-    pub counts: Vec<u64>,
+    pub counts: Cow<'t, [u64]>,
+}
+
+impl<'t> Row<'t> {
+    fn new(name: &'t str, counts: Cow<'t, [u64]>) -> Row<'t> {
+        Row { name, total: counts.iter().sum(), counts }
+    }
 }
 
 /// Counts by name and age.
 #[derive(Clone, Debug)]
 pub struct Table {
     buckets: Buckets,
-    rows: BTreeMap<String, Vec<u64>>,
+    /// The place of each name's counts.
+    names: HashMap<String, usize>,
+    /// As many for each name as there are buckets.
+    counts: Vec<u64>,
     /// Rows that repeat others; they do not count for the total.
     sums: BTreeMap<String, Vec<u64>>,
 }
@@ -77,71 +88,74 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(buckets: Buckets) -> Table {
-        Table { buckets, rows: BTreeMap::new(), sums: BTreeMap::new() }
+        Table { buckets, names: HashMap::new(), counts: Vec::new(), sums: BTreeMap::new() }
+    }
+
+    fn width(&self) -> usize {
+        self.buckets.count.max(1)
+    }
+
+    /// The counts of a name, which is in the table from now on.
+    fn of(&mut self, name: &str) -> &mut [u64] {
+        let width = self.width();
+        let place = match self.names.get(name) {
+            Some(place) => *place,
+            None => {
+                let place = self.counts.len();
+                self.names.insert(name.to_owned(), place);
+                self.counts.resize(place + width, 0);
+                place
+            }
+        };
+        &mut self.counts[place..place + width]
     }
 
     /// Counts one recipient (or one message) of this age under the name.
     pub fn add(&mut self, name: &str, age: Duration) {
         let bucket = self.buckets.of(age);
-        let width = self.buckets.count.max(1);
-        match self.rows.get_mut(name) {
-            Some(counts) => counts[bucket] += 1,
-            None => {
-                let mut counts = vec![0; width];
-                counts[bucket] = 1;
-                self.rows.insert(name.to_owned(), counts);
-            }
-        }
+        self.of(name)[bucket] += 1;
     }
 
     /// Counts what was counted elsewhere in the same buckets; empty ones at the end may be missing.
     pub fn add_counts(&mut self, name: &str, found: &[u64]) {
-        let width = self.buckets.count.max(1);
-        if !self.rows.contains_key(name) {
-            self.rows.insert(name.to_owned(), vec![0; width]);
-        }
-        let counts = self.rows.get_mut(name).into_iter().flatten();
-        counts.zip(found).for_each(|(sum, count)| *sum += count);
+        self.of(name).iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
     }
 
     /// The rows with `TOTAL`, largest first, ties by the shorter name, then by name. `TOTAL` takes part,
     /// as in qshape(1).
-    pub fn rows(&self) -> Vec<Row> {
-        let mut total = vec![0; self.buckets.count.max(1)];
-        for counts in self.rows.values() {
+    pub fn rows(&self) -> Vec<Row<'_>> {
+        let mut total = vec![0; self.width()];
+        for counts in self.counts.chunks(self.width()) {
             total.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
-        let named = self.rows.iter().chain(&self.sums).map(|(name, counts)| (name.as_str(), counts));
-        let mut rows: Vec<Row> = std::iter::once(("TOTAL", &total))
-            .chain(named)
-            .map(|(name, counts)| Row {
-                name: name.to_owned(),
-                total: counts.iter().sum(),
-                counts: counts.clone(),
-            })
-            .collect();
-        let key = |row: &Row| (std::cmp::Reverse(row.total), row.name.len());
-        rows.sort_by(|a, b| key(a).cmp(&key(b)).then_with(|| a.name.cmp(&b.name)));
+        let mut rows = vec![Row::new("TOTAL", Cow::Owned(total))];
+        rows.extend(self.counts().map(|(name, counts)| Row::new(name, Cow::Borrowed(counts))));
+        rows.extend(self.sums.iter().map(|(name, counts)| Row::new(name, Cow::Borrowed(counts))));
+        rows.sort_unstable_by(|a, b| {
+            let sizes = b.total.cmp(&a.total).then(a.name.len().cmp(&b.name.len()));
+            sizes.then_with(|| a.name.cmp(b.name))
+        });
         rows
     }
 
     /// Adds a row that sums up these others, such as one for a parent domain.
     pub fn sum_up(&mut self, name: &str, others: &[String]) {
-        let mut sum = vec![0; self.buckets.count.max(1)];
-        for counts in others.iter().filter_map(|other| self.rows.get(other)) {
-            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        let mut sum = vec![0; self.width()];
+        for place in others.iter().filter_map(|other| self.names.get(other)) {
+            sum.iter_mut().zip(&self.counts[*place..]).for_each(|(sum, count)| *sum += count);
         }
         self.sums.insert(name.to_owned(), sum);
     }
 
-    /// What was counted, by name in alphabetical order.
+    /// What was counted, in no order.
     pub fn counts(&self) -> impl Iterator<Item = (&str, &[u64])> {
-        self.rows.iter().map(|(name, counts)| (name.as_str(), counts.as_slice()))
+        let width = self.width();
+        self.names.iter().map(move |(name, place)| (name.as_str(), &self.counts[*place..place + width]))
     }
 
-    /// The names that were counted, in alphabetical order.
+    /// The names that were counted, in no order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.rows.keys().map(String::as_str)
+        self.names.keys().map(String::as_str)
     }
 
     /// The table's buckets.
@@ -180,7 +194,6 @@ mod tests {
             (0..times).for_each(|_| table.add(name, Duration::ZERO));
         }
         let names: Vec<_> = table.rows().into_iter().map(|row| (row.name, row.total)).collect();
-        let expected = [("TOTAL", 7), ("c.test", 3), ("a.test", 2), ("bb.test", 2)];
-        assert_eq!(names, expected.map(|(name, total)| (name.to_owned(), total)));
+        assert_eq!(names, [("TOTAL", 7), ("c.test", 3), ("a.test", 2), ("bb.test", 2)]);
     }
 }

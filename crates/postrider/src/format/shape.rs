@@ -1,6 +1,6 @@
 //! The table of qshape(1).
 
-use std::fmt::Write;
+use std::borrow::Cow;
 
 use control::shape::{Row, Table};
 
@@ -17,42 +17,55 @@ pub(crate) fn shape(table: &Table, width: usize, rows: Option<usize>) -> String 
     let mut heading = vec!["T".to_owned()];
     heading.extend(table.buckets().headings());
     let all = table.rows();
-    let totals = all.iter().find(|row| row.name == "TOTAL").map(cells).unwrap_or_default();
+    let totals = all.iter().find(|row| row.name == "TOTAL").map(cells).into_iter().flatten();
     let widths: Vec<usize> = heading
         .iter()
-        .zip(&totals)
-        .map(|(heading, total)| COUNT_WIDTH_MIN.max(heading.len().max(total.len()) + 1))
+        .zip(totals)
+        .map(|(heading, total)| COUNT_WIDTH_MIN.max(heading.len().max(total.to_string().len()) + 1))
         .collect();
     let name_width = NAME_WIDTH_MIN.max(width.saturating_sub(widths.iter().sum()));
-    let mut out = line("", &heading, name_width, &widths);
-    for row in all.iter().take(rows.unwrap_or(usize::MAX)) {
-        out.push_str(&line(&row.name, &cells(row), name_width, &widths));
+    let rows = all.len().min(rows.unwrap_or(usize::MAX));
+    let mut out = String::with_capacity((rows + 1) * (name_width + widths.iter().sum::<usize>() + 1));
+    padded(&mut out, "", name_width);
+    heading.iter().zip(&widths).for_each(|(heading, width)| padded(&mut out, heading, *width));
+    out.push('\n');
+    for row in &all[..rows] {
+        padded(&mut out, &short(row.name, name_width), name_width);
+        cells(row).zip(&widths).for_each(|(cell, width)| number(&mut out, cell, *width));
+        out.push('\n');
     }
     out
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    std::iter::once(&row.total).chain(&row.counts).map(u64::to_string).collect()
+fn cells<'r>(row: &'r Row<'_>) -> impl Iterator<Item = u64> + 'r {
+    std::iter::once(row.total).chain(row.counts.iter().copied())
 }
 
-fn line(name: &str, cells: &[String], name_width: usize, widths: &[usize]) -> String {
-    let mut line = format!("{:>name_width$}", short(name, name_width));
-    for (cell, width) in cells.iter().zip(widths) {
-        let _ = write!(line, "{cell:>width$}");
+fn padded(out: &mut String, text: &str, width: usize) {
+    out.extend(std::iter::repeat_n(' ', width.saturating_sub(text.chars().count())));
+    out.push_str(text);
+}
+
+/// A table of a hundred thousand sites has a million numbers, most of them 0.
+fn number(out: &mut String, number: u64, width: usize) {
+    match number {
+        0..=9 => {
+            out.extend(std::iter::repeat_n(' ', width - 1));
+            out.push(char::from(b'0' + number as u8));
+        }
+        _ => padded(out, &number.to_string(), width),
     }
-    line.push('\n');
-    line
 }
 
 /// A name that is too long loses its beginning: `+` takes its place, in a parent's row `.+`.
-fn short(name: &str, width: usize) -> String {
+fn short(name: &str, width: usize) -> Cow<'_, str> {
     let length = name.chars().count();
     if length <= width {
-        return name.to_owned();
+        return Cow::Borrowed(name);
     }
     let mark = if name.starts_with('.') { ".+" } else { "+" };
     let kept = width - mark.len();
-    format!("{mark}{}", name.chars().skip(length - kept).collect::<String>())
+    Cow::Owned(format!("{mark}{}", name.chars().skip(length - kept).collect::<String>()))
 }
 
 #[cfg(test)]

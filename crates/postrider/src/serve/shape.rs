@@ -116,24 +116,27 @@ async fn read(
 
 fn items(counts: Counts, buckets: Buckets, names: Vec<(u32, Arc<str>)>) -> Vec<ShapeItem> {
     let Counts { numbered, mut named } = counts;
-    let of_site = |site: u32| {
-        let from = site as usize * buckets.count;
-        numbered.get(from..from + buckets.count).unwrap_or_default()
+    let mut items = vec![ShapeItem::default()];
+    let mut put = |name: String, counts: Vec<u64>| match items.last_mut() {
+        Some(item) if item.sites.len() < SITES_AT_ONCE => item.sites.push((name, counts)),
+        _ => items.push(ShapeItem { sites: vec![(name, counts)] }),
     };
-    let mut rows = Vec::with_capacity(names.len());
     for (site, name) in names {
-        let mut row: Vec<u64> = of_site(site).iter().map(|count| u64::from(*count)).collect();
-        row.resize(buckets.count, 0);
-        if let Some(more) = named.remove(&*name) {
-            row.iter_mut().zip(more).for_each(|(sum, count)| *sum += count);
+        let from = site as usize * buckets.count;
+        let mut row = numbered.get(from..from + buckets.count).unwrap_or_default();
+        while let Some((0, rest)) = row.split_last() {
+            row = rest;
         }
-        rows.push((name.to_string(), row));
+        let row = row.iter().map(|count| u64::from(*count));
+        match named.remove(&*name) {
+            Some(mut counts) => {
+                counts.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
+                put(name.to_string(), counts);
+            }
+            None if row.len() > 0 => put(name.to_string(), row.collect()),
+            None => {}
+        }
     }
-    rows.extend(named);
-    for (_, row) in &mut rows {
-        let end = row.iter().rposition(|count| *count > 0).map_or(0, |last| last + 1);
-        row.truncate(end);
-    }
-    rows.retain(|(_, row)| !row.is_empty());
-    rows.chunks(SITES_AT_ONCE).map(|sites| ShapeItem { sites: sites.to_vec() }).collect()
+    named.into_iter().for_each(|(name, counts)| put(name, counts));
+    items
 }

@@ -123,7 +123,8 @@ mod tests {
         for name in ["a.x.test", "b.x.test", "c.y.test"] {
             table.add(name, Duration::ZERO);
         }
-        let rows = with_parents(&table, 2).rows();
+        let table = with_parents(&table, 2);
+        let rows = table.rows();
         let row = rows.iter().find(|row| row.name == ".x.test").map(|row| row.total);
         assert_eq!(row, Some(2));
         assert!(rows.iter().all(|row| row.name != ".y.test"));
@@ -137,8 +138,9 @@ mod tests {
             table.add(name, Duration::ZERO);
         }
         let shown = |min| {
-            let rows = with_parents(&table, min).rows().into_iter();
-            rows.filter(|row| row.name.starts_with('.')).map(|row| (row.name, row.total)).collect::<Vec<_>>()
+            let table = with_parents(&table, min);
+            let rows = table.rows().into_iter().filter(|row| row.name.starts_with('.'));
+            rows.map(|row| (row.name.to_owned(), row.total)).collect::<Vec<_>>()
         };
         let row = |name: &str, total| (name.to_owned(), total);
         // .sub.x.test is below .x.test, too.
@@ -148,7 +150,8 @@ mod tests {
         for name in ["a.sub.x.test", "b.sub.x.test"] {
             table.add(name, Duration::ZERO);
         }
-        let rows = with_parents(&table, 2).rows();
+        let table = with_parents(&table, 2);
+        let rows = table.rows();
         assert!(rows.iter().all(|row| row.name != ".x.test"), "it has one row below it");
     }
 
