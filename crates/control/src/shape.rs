@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 /// How ages are sorted into buckets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Buckets {
@@ -29,8 +31,12 @@ impl Default for Buckets {
 impl Buckets {
     /// The bucket of an age, from 0.
     pub fn of(&self, age: Duration) -> usize {
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let units = millis(age) / millis(self.unit).max(1);
+        self.of_millis(millis(age))
+    }
+
+    /// The bucket of an age in milliseconds.
+    pub fn of_millis(&self, age: u64) -> usize {
+        let units = age / millis(self.unit).max(1);
         let bucket = match units {
             0 => 0,
             _ if self.linear => usize::try_from(units).unwrap_or(usize::MAX),
@@ -56,6 +62,10 @@ impl Buckets {
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// One row: a name and its counts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row<'t> {
@@ -78,7 +88,7 @@ impl<'t> Row<'t> {
 pub struct Table {
     buckets: Buckets,
     /// The place of each name's counts.
-    names: HashMap<String, usize>,
+    names: HashMap<String, usize, RandomState>,
     /// As many for each name as there are buckets.
     counts: Vec<u64>,
     /// Rows that repeat others; they do not count for the total.
@@ -88,7 +98,7 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(buckets: Buckets) -> Table {
-        Table { buckets, names: HashMap::new(), counts: Vec::new(), sums: BTreeMap::new() }
+        Table { buckets, names: HashMap::default(), counts: Vec::new(), sums: BTreeMap::new() }
     }
 
     fn width(&self) -> usize {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use control::shape::{Buckets, Table};
 use control::{QueueName, SHAPE_BUCKETS_MAX, ShapeItem};
 use mail::{QueueId, Time};
-use qmgr::{Shape, ShapePage};
+use qmgr::{Shape, ShapePage, Waiting};
 use spool::Spool;
 
 use super::engine_task::{EngineHandle, now};
@@ -54,33 +54,48 @@ pub(crate) async fn count(
     let now = now();
     let mut shape = Shape::new(listing::queues(&queues));
     let (mut counts, mut tries, mut names) = (Counts::default(), 1, None);
+    let (mut waiting, mut unclear) = (Vec::new(), Vec::new());
     while names.is_none() {
-        let (page, found, last) = engine
-            .ask(move |engine, _| {
-                let page = engine.shape_page(&mut shape, PAGE);
-                (page, shape, (page == ShapePage::Last).then(|| engine.shape_names()))
-            })
-            .await?;
+        let page = engine.ask(move |engine, _| {
+            let page = engine.shape_page(&mut shape, PAGE);
+            (page, shape, (page == ShapePage::Last).then(|| engine.shape_names()))
+        });
+        // What one page found is counted while the engine looks at the next.
+        let counting = tokio::task::spawn_blocking(move || counts.add(&waiting, buckets, now));
+        let (page, found, last) = page.await?;
         (shape, names) = (found, last);
+        counts = counting.await.map_err(|_| failed())?;
         if page == ShapePage::Anew {
             tries += 1;
-            counts = Counts::default();
+            (counts, unclear) = (Counts::default(), Vec::new());
             if tries > TRIES {
                 return Err(Refusal::Told(75, "the queue changes too fast to be counted".to_owned()));
             }
-            continue;
         }
-        for waiting in shape.waiting.drain(..) {
-            let place = waiting.site as usize * buckets.count + buckets.of(now.since(waiting.arrived));
-            if counts.numbered.len() <= place {
-                counts.numbered.resize((waiting.site as usize + 1) * buckets.count, 0);
-            }
-            counts.numbered[place] += 1;
-        }
-        let unclear = std::mem::take(&mut shape.unclear);
-        read(unclear, &mut counts, (buckets, now), (engine, spool, routes)).await?;
+        waiting = std::mem::take(&mut shape.waiting);
+        unclear.append(&mut shape.unclear);
     }
+    counts = counts.add(&waiting, buckets, now);
+    read(unclear, &mut counts, (buckets, now), (engine, spool, routes)).await?;
     Ok(items(counts, buckets, names.unwrap_or_default()))
+}
+
+fn failed() -> Refusal {
+    Refusal::Told(70, "counting failed; the log says why".to_owned())
+}
+
+impl Counts {
+    fn add(mut self, found: &[Waiting], buckets: Buckets, now: Time) -> Counts {
+        for waiting in found {
+            let age = now.as_millis().saturating_sub(waiting.arrived.as_millis()).max(0);
+            let from = waiting.site as usize * buckets.count;
+            if self.numbered.len() <= from {
+                self.numbered.resize(from + buckets.count, 0);
+            }
+            self.numbered[from + buckets.of_millis(age.unsigned_abs())] += 1;
+        }
+        self
+    }
 }
 
 /// Counts messages whose envelopes have to be read, a few at a time.
@@ -105,7 +120,7 @@ async fn read(
             }
             table
         };
-        let table = tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Table::new(buckets));
+        let table = tokio::task::spawn_blocking(look).await.map_err(|_| failed())?;
         for (name, found) in table.counts() {
             let sums = counts.named.entry(name.to_owned()).or_insert_with(|| vec![0; buckets.count]);
             sums.iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
