@@ -6,6 +6,8 @@
 //! bodies are never copied. A full disk is gone round once, until so much has changed that the next
 //! round frees something.
 
+use std::collections::VecDeque;
+
 use mail::QueueId;
 
 use crate::codec;
@@ -31,7 +33,8 @@ const UNUSED: u64 = 4 * BLOCK;
 #[derive(Default)]
 struct Position {
     segment: u32,
-    next: usize,
+    /// Messages that lived there when it began, in the order in which they lie there.
+    ids: VecDeque<QueueId>,
 }
 
 /// Once around the log, when the disk is full.
@@ -156,12 +159,11 @@ impl Cursor {
         }
         let source = index.source()?;
         if source != self.position.segment {
-            self.position = Position { segment: source, next: 0 };
+            // Once a segment: to remember who is where would cost every message memory.
+            self.position = Position { segment: source, ids: index.living_in(source).into() };
         }
-        let ids = &index.segments.get(&source)?.ids;
         let corrupt = lock(&shared.corrupt);
-        while let Some(&id) = ids.get(self.position.next) {
-            self.position.next += 1;
+        while let Some(id) = self.position.ids.pop_front() {
             let here = index.get(id).is_some_and(|entry| entry.message.segment == source);
             if here && !corrupt.contains_key(&id) {
                 return Some(id);

@@ -64,8 +64,6 @@ pub(crate) struct Segment {
     pub(crate) length: u64,
     /// Live messages whose MSG or COPY is here.
     pub(crate) live: u32,
-    /// Messages that were written here, dead ones included, for compaction.
-    pub(crate) ids: Vec<QueueId>,
     /// Kept open for the next reader.
     open: Option<Arc<dyn DiskFile>>,
     /// The handle that was last given out, whether it is still kept open or not.
@@ -74,7 +72,7 @@ pub(crate) struct Segment {
 
 impl Segment {
     pub(crate) fn new(length: u64) -> Segment {
-        Segment { length, live: 0, ids: Vec::new(), open: None, given: None }
+        Segment { length, live: 0, open: None, given: None }
     }
 }
 
@@ -104,6 +102,18 @@ impl Index {
         self.entries.after(None).map(|(id, _)| id).collect()
     }
 
+    /// The messages whose MSG or COPY is in a segment, in the order in which they lie there. A walk over all
+    /// live messages, some nanoseconds each.
+    pub(crate) fn living_in(&self, segment: u32) -> Vec<QueueId> {
+        let entries = self.entries.after(None).map(|(id, entry)| (entry.message, id));
+        let mut here: Vec<(u32, QueueId)> = entries
+            .filter(|(place, _)| place.segment == segment)
+            .map(|(place, id)| (place.offset, id))
+            .collect();
+        here.sort_unstable();
+        here.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// Applies one record. STATE and DONE of unknown messages change nothing.
     pub(crate) fn apply(&mut self, kind: Kind, id: QueueId, flags: u8, detail: u32, place: Place) {
         match kind {
@@ -116,7 +126,6 @@ impl Index {
                 self.live_bytes += u64::from(place.length);
                 if let Some(segment) = self.segments.get_mut(&place.segment) {
                     segment.live += 1;
-                    segment.ids.push(id);
                 }
             }
             Kind::State => {
