@@ -1,7 +1,9 @@
 //! Bodies too large for the log: streamed into a file of their own while they arrive.
 //!
-//! Promises: the session that brings the body pays for it, nobody waits behind it; the file is durable
-//! under its final name before the record that refers to it is written.
+//! Promises: the session that brings the body pays for it, nobody waits behind it; the file and its name are
+//! durable before the record that refers to it is written. It has its name from the beginning: a file that no
+//! record refers to is nobody's, and the next start removes it. To give it the name at the end would cost one
+//! more change of the file system that has to become durable.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -11,12 +13,24 @@ use mail::QueueId;
 
 use crate::AcceptError;
 use crate::disk::{Access, DiskFile};
-use crate::layout::{BIG, big_directory, big_path, big_unfinished_path};
+use crate::layout::{BIG, big_directory, big_path};
 use crate::log::refusal;
-use crate::shared::Shared;
+use crate::shared::{Shared, lock};
 
 /// Writeback is started each time this much has been written, so that the final sync is short.
 const WRITEBACK: u64 = 4 << 20;
+
+/// Makes the directory of a large body, durably. It is never removed, so that once in a process is enough.
+fn make_directory(shared: &Shared, id: QueueId) -> std::io::Result<()> {
+    let directory = big_directory(id);
+    if lock(&shared.directories).contains(&directory) {
+        return Ok(());
+    }
+    shared.disk.create_directory(&directory)?;
+    shared.disk.sync_directory(BIG)?;
+    lock(&shared.directories).insert(directory);
+    Ok(())
+}
 
 /// A large body under way. Dropped without [`LargeWriter::finish`], its file is removed.
 pub struct LargeWriter {
@@ -42,9 +56,8 @@ impl LargeWriter {
         if free < shared.options.free_min.saturating_add(expected.unwrap_or(0)) {
             return Err(AcceptError::DiskFull);
         }
-        disk.create_directory(&big_directory(id)).map_err(refused)?;
-        disk.sync_directory(BIG).map_err(refused)?;
-        let file = disk.open(&big_unfinished_path(id), Access::Create).map_err(refused)?;
+        make_directory(&shared, id).map_err(refused)?;
+        let file = disk.open(&big_path(id), Access::Create).map_err(refused)?;
         Ok(LargeWriter { shared, id, file, length: 0, started: 0, sum: 0, finished: false })
     }
 
@@ -63,15 +76,8 @@ impl LargeWriter {
     /// Makes the body durable under its final name. Blocks on the disk.
     pub fn finish(mut self) -> Result<LargeBody, AcceptError> {
         let disk = &self.shared.disk;
-        let durable = self
-            .file
-            .sync()
-            .and_then(|()| disk.rename(&big_unfinished_path(self.id), &big_path(self.id)))
-            .and_then(|()| disk.sync_directory(&big_directory(self.id)));
-        if let Err(error) = durable {
-            let _ = disk.remove(&big_path(self.id));
-            return Err(refusal(&error));
-        }
+        let durable = self.file.sync().and_then(|()| disk.sync_directory(&big_directory(self.id)));
+        durable.map_err(|error| refusal(&error))?;
         self.finished = true;
         Ok(LargeBody {
             shared: self.shared.clone(),
@@ -87,7 +93,7 @@ impl Drop for LargeWriter {
     fn drop(&mut self) {
         if !self.finished {
             // What cannot be removed now is removed by the next start.
-            let _ = self.shared.disk.remove(&big_unfinished_path(self.id));
+            let _ = self.shared.disk.remove(&big_path(self.id));
         }
     }
 }

@@ -72,12 +72,7 @@ pub(crate) fn big_path(id: QueueId) -> String {
     format!("{}/{id}.eml", big_directory(id))
 }
 
-/// The path of a large body while it arrives.
-pub(crate) fn big_unfinished_path(id: QueueId) -> String {
-    format!("{}.tmp", big_path(id))
-}
-
-/// The message that a file in `big/xx/` belongs to; nothing for leftovers of an unfinished one.
+/// The message that a file in `big/xx/` belongs to.
 pub(crate) fn big_name(name: &str) -> Option<QueueId> {
     name.strip_suffix(".eml")?.parse().ok()
 }
@@ -102,6 +97,6 @@ mod tests {
         }
         let id = QueueId::from_u64(99);
         assert_eq!(big_name(big_path(id).rsplit_once('/').unwrap().1), Some(id));
-        assert_eq!(big_name(big_unfinished_path(id).rsplit_once('/').unwrap().1), None);
+        assert_eq!(big_name("notes.txt"), None);
     }
 }

@@ -227,6 +227,7 @@ fn share(
         ids: Mutex::new(IdSource::above(floor)),
         corrupt: Mutex::new(corrupt),
         verified: Mutex::new(BTreeSet::new()),
+        directories: Mutex::default(),
         refusal: Mutex::new(None),
         spares,
         counters: Counters::default(),
@@ -295,7 +296,7 @@ fn remove_orphans(shared: &Shared, certain: bool) -> u64 {
                         || lock(&shared.index).get(id).is_some_and(|entry| entry.is_big())
                         || lock(&shared.corrupt).contains_key(&id)
                 }
-                _ => !file.name.ends_with(".tmp"),
+                _ => true,
             };
             if !wanted && shared.disk.remove(&path).is_ok() {
                 removed += 1;

@@ -77,6 +77,8 @@ pub(crate) struct Shared {
     pub(crate) corrupt: Mutex<BTreeMap<QueueId, CorruptMessage>>,
     /// Large bodies whose checksum has been verified by this process.
     pub(crate) verified: Mutex<BTreeSet<QueueId>>,
+    /// Directories in `big/` that are durable.
+    pub(crate) directories: Mutex<BTreeSet<String>>,
     /// Why no mail is taken; nothing when it is.
     pub(crate) refusal: Mutex<Option<AcceptError>>,
     pub(crate) spares: Spares,
