@@ -7,6 +7,8 @@
 
 use std::slice::Iter;
 
+use mail::{Notify, ParameterError, Ret};
+
 use super::super::complain;
 use super::super::failure::{Failure, exit};
 use super::postqueue;
@@ -115,7 +117,8 @@ fn option(letters: &str, rest: &mut Iter<'_, String>, asked: &mut Asked) -> Resu
             't' => submission.recipients_from_header = true,
             'i' => submission.dot_is_content = true,
             'I' => asked.mode = Mode::Aliases,
-            'c' | 'm' | 'n' | 'v' | 'x' | 'U' | 'G' => {}
+            'n' => return Err(usage("-n option not supported".to_owned())),
+            'c' | 'm' | 'v' | 'x' | 'U' | 'G' => {}
             'b' => return value().and_then(|value| mode(&value)).map(|mode| asked.mode = mode),
             'q' => return value().and_then(|value| queue(&value, asked)),
             'o' => {
@@ -124,14 +127,29 @@ fn option(letters: &str, rest: &mut Iter<'_, String>, asked: &mut Asked) -> Resu
             }
             'f' | 'r' => return value().map(|value| submission.sender = Some(value)),
             'F' => return value().map(|value| submission.full_name = Some(value)),
-            'N' => return value().map(|value| submission.notify = Some(value)),
-            'R' => return value().map(|value| submission.ret = Some(value)),
+            'N' => return value().map(|value| keep(&mut submission.notify, 'N', Notify::parse(&value))),
+            'R' => return value().map(|value| keep(&mut submission.ret, 'R', Ret::parse(&value))),
+            'B' => return value().and_then(|value| body_type(&value)),
             'V' => return value().map(|value| submission.envid = Some(value)),
-            'A' | 'B' | 'C' | 'L' | 'O' | 'X' | 'e' | 'h' | 'p' => return value().map(drop),
+            'A' | 'C' | 'L' | 'O' | 'e' | 'h' | 'p' => return value().map(drop),
             _ => return Err(usage(format!("unsupported: -{letter}{attached}"))),
         }
     }
     Ok(())
+}
+
+/// A wish about reports is no reason not to take the message: a malformed one is left out, as there.
+fn keep<T>(place: &mut Option<T>, letter: char, value: Result<T, ParameterError>) {
+    match value {
+        Ok(value) => *place = Some(value),
+        Err(error) => eprintln!("sendmail: warning: bad -{letter} option value -- ignored: {error}"),
+    }
+}
+
+/// What stands behind -B; the front-end finds out by itself which one it is.
+fn body_type(text: &str) -> Result<(), Failure> {
+    let known = ["8BITMIME", "7BIT"].iter().any(|known| text.eq_ignore_ascii_case(known));
+    if known { Ok(()) } else { Err(usage("-B option needs 8BITMIME or 7BIT".to_owned())) }
 }
 
 /// What stands behind -b; as there, its first letter says it.
@@ -187,6 +205,19 @@ mod tests {
         assert!(submission.recipients.is_empty());
         assert!(asked("-oi").unwrap().submission.dot_is_content);
         assert!(!asked("-t").unwrap().submission.dot_is_content);
+        let reports = asked("-N success,failure -R hdrs -B 8bitmime u@x.test").unwrap().submission;
+        assert_eq!(
+            (reports.notify, reports.ret),
+            (Notify::parse("SUCCESS,FAILURE").ok(), Some(Ret::Headers))
+        );
+        // Scripts relied on these being taken without the wish.
+        for line in ["-N bad -R", "-N never,failure -R", "-N failure,bogus -R"] {
+            let reports = asked(&format!("{line} bad u@x.test")).unwrap().submission;
+            assert_eq!((reports.notify, reports.ret, reports.recipients.len()), (None, None, 1));
+        }
+        for line in ["-B bad u@x.test", "-n u@x.test", "-X log u@x.test"] {
+            assert_eq!(asked(line).err().unwrap().code(), EX_TEMPFAIL);
+        }
         assert_eq!(asked("-bs").err().unwrap().code(), EX_TEMPFAIL);
         assert_eq!(asked("-f").err().unwrap().code(), EX_TEMPFAIL);
     }

@@ -7,6 +7,8 @@
 
 use std::io::{BufRead, Read};
 
+use mail::{Notify, Ret};
+
 use super::super::failure::{Failure, exit};
 
 /// Most bytes that are read.
@@ -26,9 +28,9 @@ pub(super) struct Submission {
     /// -i: a line with a dot alone does not end the message.
     pub(super) dot_is_content: bool,
     /// -N.
-    pub(super) notify: Option<String>,
+    pub(super) notify: Option<Notify>,
     /// -R.
-    pub(super) ret: Option<String>,
+    pub(super) ret: Option<Ret>,
     /// -V.
     pub(super) envid: Option<String>,
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use control::{Item, Request};
 use jiff::{Timestamp, Zoned};
-use mail::{Address, BodyType, Client, Envelope, Notify, Outcome, Recipient, Ret, Time, Verdict};
+use mail::{Address, BodyType, Client, Envelope, Outcome, Recipient, Time, Verdict};
 use smtp::client::{ContentScan, DotStuffer, Event, Session, SessionOptions, StartTls};
 
 use super::super::failure::Failure;
@@ -56,9 +56,7 @@ fn envelope(submission: &Submission, user: &str, domain: &str) -> Result<Arc<Env
         Some(sender) => Some(address(sender.trim_start_matches('<').trim_end_matches('>'))?),
         None => Some(address(user)?),
     };
-    let parameter = |error: mail::ParameterError| wrong(error.to_string());
-    let notify = submission.notify.as_deref().map(Notify::parse).transpose().map_err(parameter)?;
-    let ret = submission.ret.as_deref().map(Ret::parse).transpose().map_err(parameter)?;
+    let Submission { notify, ret, .. } = *submission;
     let recipient = |text: &String| Ok(Recipient { address: address(text)?, orcpt: None, notify });
     let recipients = submission.recipients.iter().map(recipient).collect::<Result<Vec<_>, Failure>>()?;
     if recipients.is_empty() {
