@@ -82,6 +82,8 @@ pub(crate) struct World {
     /// How often the sender was told of each recipient's failure, and of its success.
     pub(crate) failures_told: BTreeMap<(String, u32), u32>,
     pub(crate) successes_told: BTreeMap<(String, u32), u32>,
+    /// How often a crash came between the report of a recipient's end and the mark of it.
+    pub(crate) marks_lost: BTreeMap<(String, u32), u32>,
     /// How often each recipient was delivered.
     pub(crate) delivered: BTreeMap<(String, u32), u32>,
     next_id: u64,
@@ -120,6 +122,7 @@ impl World {
             sent: BTreeSet::new(),
             failures_told: BTreeMap::new(),
             successes_told: BTreeMap::new(),
+            marks_lost: BTreeMap::new(),
             delivered: BTreeMap::new(),
             next_id: 1,
         }
@@ -269,7 +272,9 @@ impl World {
         self.running.clear();
         self.engine = Engine::new(self.config.clone(), 1);
         for mail in self.mail.values_mut() {
-            mail.told_unsaved.clear();
+            for position in std::mem::take(&mut mail.told_unsaved) {
+                *self.marks_lost.entry((mail.name.clone(), position)).or_default() += 1;
+            }
             self.engine.handle_stored(self.now, mail.stored.clone());
         }
     }
