@@ -295,6 +295,9 @@ pub struct FlushItem {
     pub already_active: u64,
     /// Messages on hold, left there.
     pub on_hold: u64,
+    /// Sites that a refresh or purge has still to look after, in the background.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sites_left: Option<u64>,
     /// Messages that wait for the target (in a status row).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiting: Option<u64>,

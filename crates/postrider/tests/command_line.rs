@@ -343,6 +343,7 @@ fn a_flush_is_answered_with_the_truth() {
     let directory = tempfile::tempdir().unwrap();
     for (result, released, line, code) in [
         (FlushResult::Ok, 2, "b.test: 2 messages released\n", 0),
+        (FlushResult::Ok, 500, "b.test: 500 messages released, 1500 sites still to come\n", 0),
         (FlushResult::Ok, 0, "b.test: no mail is waiting\n", 1),
         (FlushResult::Deny, 0, "b.test: not a site of fast_flush_domains\n", 77),
     ] {
@@ -352,6 +353,7 @@ fn a_flush_is_answered_with_the_truth() {
             released,
             already_active: 0,
             on_hold: 0,
+            sites_left: (released == 500).then_some(1500),
             waiting: None,
             eligible: None,
             last_flushed: None,

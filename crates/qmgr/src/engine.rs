@@ -14,6 +14,7 @@ use crate::destination::{Destination, DestinationKey, State};
 use crate::effect::Effect;
 use crate::entry::{Entry, EntryKey};
 use crate::event::{Batch, DeliveryNumber, LoadError, Queue, Report, ReportKind, Stored};
+use crate::flush_background::Background;
 use crate::job::{Job, JobKey};
 use crate::message::{Message, MessageKey, Order, Reasons, Stubs};
 use crate::note::{FlushOf, Note};
@@ -83,6 +84,8 @@ pub struct Engine {
     pub(crate) released: Released,
     pub(crate) flushes: BTreeMap<u64, SiteFlush>,
     pub(crate) flushes_begun: u64,
+    /// Refreshes and purges under way.
+    pub(crate) background: Background,
     /// How many of them each site has.
     pub(crate) flushed_sites: BTreeMap<Arc<str>, u32>,
     /// Messages on hold or in a run that began before they were asked for, with the sites asked for.
@@ -138,6 +141,7 @@ impl Engine {
             released: VecDeque::new(),
             flushes: BTreeMap::new(),
             flushes_begun: 0,
+            background: Background::default(),
             flushed_sites: BTreeMap::new(),
             flush_later: BTreeMap::new(),
             unlogged: BTreeSet::new(),

@@ -57,6 +57,9 @@ impl Engine {
     pub fn flush_status(&self) -> Vec<FlushView> {
         let mut left: BTreeMap<&str, u64> = BTreeMap::new();
         self.flushes.values().for_each(|flush| *left.entry(&flush.site).or_default() += flush.left());
+        self.background
+            .sites()
+            .for_each(|site| *left.entry(site).or_default() += self.record.count(site) as u64);
         let view = |(site, waiting): (&str, usize)| FlushView {
             site: site.into(),
             waiting: waiting as u64,
@@ -129,16 +132,18 @@ impl Engine {
         self.note(Note::FlushLog { site: site.into(), change: LogChange::Deleted });
     }
 
-    /// Does a refresh when a log is due for one, or for its end.
+    /// Goes on with a refresh, or does one when a log is due for it, or for its end.
     pub(crate) fn refresh_when_due(&mut self) {
-        if self.service.logs.next_due().is_some_and(|at| at <= self.now) {
+        if !self.background.is_over() {
+            self.go_on_in_background();
+        } else if self.service.logs.next_due().is_some_and(|at| at <= self.now) {
             self.answer_flush(Authority::Operator, Request::Refresh);
         }
     }
 
     /// When a log is due next.
     pub(crate) fn next_refresh(&self) -> Option<Time> {
-        self.service.logs.next_due()
+        if self.background.is_over() { self.service.logs.next_due() } else { Some(self.now) }
     }
 
     /// Other sites are eligible than before: logs begin and end. Looks at each site once.

@@ -23,6 +23,7 @@ mod entry;
 mod event;
 mod feedback;
 mod few;
+mod flush_background;
 mod flush_log;
 mod job;
 mod learned;

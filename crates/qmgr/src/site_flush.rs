@@ -91,15 +91,7 @@ impl Engine {
                 let released = self.flush_everything();
                 self.service.handle_released(self.now, &asked, &[], released)
             }
-            Step::Background { refresh, purge } => {
-                let mut released = flush::Released::default();
-                for site in &refresh {
-                    released += self.release_site(site, false);
-                    self.empty_log(site);
-                }
-                purge.iter().for_each(|site| self.delete_log(site));
-                Answer::ok(released)
-            }
+            Step::Background { refresh, purge } => self.begin_background(refresh, purge),
         };
         let released = if repeated { 0 } else { answer.released.released };
         self.note(Note::Flush { of, answer: answer.status, released });
@@ -132,7 +124,7 @@ impl Engine {
     }
 
     /// Tries the mail of one site now. What cannot be tried now is tried when it can be.
-    fn release_site(&mut self, site: &str, revive: bool) -> flush::Released {
+    pub(crate) fn release_site(&mut self, site: &str, revive: bool) -> flush::Released {
         let mut counts = flush::Released::default();
         let mut ids = VecDeque::new();
         let under_way = self.flushed_sites.contains_key(site);

@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use flush::{Authority, Released};
+use flush::{Authority, LogChange, LogTimes, Released};
 use mail::{Outcome, QueueId, Time};
-use qmgr::{Batch, Config, Effect, Engine, Flags, Pending, Queue, Report, Route, Stored};
+use qmgr::{Batch, Config, Effect, Engine, Flags, Note, Pending, Queue, Report, Route, Stored};
 
 /// Messages that wait for the flushed site.
 const WAITING: u64 = 50;
@@ -22,6 +22,8 @@ const FEW: u64 = 10_000;
 /// Bytes of memory that a deferred message may cost, its share of the site's name and of the record
 /// included.
 const BYTES_EACH_MAX: u64 = 400;
+/// Most sites of one piece of a refresh or purge.
+const SITES_AT_ONCE: u64 = 500;
 const SITE: &str = "back.again.test";
 
 /// What one flush cost.
@@ -103,19 +105,78 @@ fn flush_among(deferred: u64) -> Cost {
     Cost { records, first_attempt, bytes_each: grown.map(|grown| grown / deferred) }
 }
 
-/// Asks for the mail of so many sites at once.
-fn flush_many_sites() {
+/// An engine for whose sites clients may ask.
+fn eligible() -> Engine {
     let mut config = Config::default();
     config.fast_flush_domains = mail::DomainList::parse(&["example.com"], true).expect("valid");
-    let mut engine = Engine::new(config, 1);
+    Engine::new(config, 1)
+}
+
+/// Lets the engine go on until nothing is left; how often it was called, and the longest call.
+fn go_on(engine: &mut Engine, now: Time) -> (u64, Duration) {
+    let (mut pieces, mut longest) = (0, Duration::ZERO);
+    while engine.flush_sites_left() > 0 {
+        let before = engine.flush_sites_left();
+        assert!(engine.poll_timeout().is_some_and(|at| at <= now), "it wants to go on");
+        let called = Instant::now();
+        engine.handle_timeout(now);
+        longest = longest.max(called.elapsed());
+        let done = before - engine.flush_sites_left();
+        assert!((1..=SITES_AT_ONCE).contains(&done), "{done} sites in one piece");
+        pieces += 1;
+    }
+    (pieces, longest)
+}
+
+/// Asks for the mail of so many sites at once. The engine did nothing else for a third of a second.
+fn a_purge_of_many_sites_goes_in_pieces() {
+    let mut engine = eligible();
     for number in 0..DEFERRED {
         engine.handle_stored(Time::ZERO, stored(number, &format!("mail{number}.example.com")));
     }
-    let asked = Instant::now();
-    let answer = engine.flush_purge(Time::from_millis(1_000));
-    println!("{DEFERRED} sites with one message each: all asked for in {} ms", asked.elapsed().as_millis());
-    assert_eq!(answer.released, Released { released: DEFERRED, ..Released::default() });
-    assert!(engine.flush_status().iter().all(|site| site.to_be_tried == 1));
+    let now = Time::from_millis(1_000);
+    let answer = engine.flush_purge(now);
+    assert_eq!(answer.released, Released { released: SITES_AT_ONCE, ..Released::default() });
+    assert!(engine.flush_status().iter().all(|site| site.to_be_tried == 1), "progress is told by site");
+    // Asked again meanwhile.
+    engine.flush_purge(now);
+    let (pieces, longest) = go_on(&mut engine, now);
+    println!(
+        "{DEFERRED} sites with one message each: {pieces} pieces, the longest {} us",
+        longest.as_micros()
+    );
+    assert!(engine.flush_status().iter().all(|site| site.to_be_tried == 1), "each is asked for once");
+    assert_eq!(
+        engine.flush_logs().iter().filter(|(_, log)| log.last_sent.is_some()).count() as u64,
+        DEFERRED
+    );
+}
+
+/// The logs of so many sites have been empty for long.
+fn many_logs_that_were_empty_long_enough_are_deleted_in_pieces() {
+    let mut engine = eligible();
+    let long_ago = LogTimes {
+        begun: Time::ZERO,
+        last_sent: None,
+        last_added: Time::ZERO,
+        empty_since: Some(Time::ZERO),
+    };
+    for number in 0..FEW {
+        engine.handle_flush_log(&format!("mail{number}.example.com"), long_ago);
+    }
+    let now = Time::from_millis(30 * 86_400_000);
+    engine.handle_timeout(now);
+    assert_eq!(engine.flush_sites_left(), FEW - SITES_AT_ONCE, "by itself, when it is time");
+    // One gets mail before its turn.
+    engine.handle_stored(now, stored(FEW, &format!("mail{}.example.com", FEW - 1)));
+    go_on(&mut engine, now);
+    assert_eq!(engine.flush_logs().len(), 1);
+    let mut deleted = 0;
+    while let Some(effect) = engine.poll_effect() {
+        let change = |note: &Note| matches!(note, Note::FlushLog { change: LogChange::Deleted, .. });
+        deleted += u64::from(matches!(&effect, Effect::Note(note) if change(note)));
+    }
+    assert_eq!(deleted, FEW - 1);
 }
 
 #[test]
@@ -134,5 +195,7 @@ fn a_flush_reads_the_records_of_its_site_and_no_others() {
         }
         assert_eq!(records, WAITING);
     }
-    flush_many_sites();
+    // Not tests of their own: what is measured above is the memory of the process.
+    a_purge_of_many_sites_goes_in_pieces();
+    many_logs_that_were_empty_long_enough_are_deleted_in_pieces();
 }

@@ -21,7 +21,8 @@ pub(crate) fn run(arguments: FlushArgs, sources: &Sources) -> Result<u8, Failure
     for item in engine.ask(&Request::Flush { target })? {
         let Item::Flush(flush) = item? else { continue };
         worst = worst.max(code(flush.result));
-        found += flush.released + flush.already_active + flush.on_hold + u64::from(found_anyway);
+        found += flush.released + flush.already_active + flush.on_hold;
+        found += u64::from(found_anyway || flush.sites_left.is_some());
         let text = if status { format::flush_status(&flush) } else { format::flush(&flush) };
         output.line(&if json { format::json(&flush) } else { text })?;
     }

@@ -30,7 +30,9 @@ pub(crate) fn flush(item: &FlushItem) -> String {
     if item.on_hold > 0 {
         let _ = write!(line, ", {} left on hold", item.on_hold);
     }
-    if item.released + item.already_active + item.on_hold == 0 {
+    if let Some(left) = item.sites_left {
+        let _ = write!(line, ", {} still to come", counted(left, "site"));
+    } else if item.released + item.already_active + item.on_hold == 0 {
         line = format!("{target}: no mail is waiting");
     }
     line
@@ -123,6 +125,7 @@ mod tests {
             released,
             already_active: 0,
             on_hold,
+            sites_left: None,
             waiting: None,
             eligible: None,
             last_flushed: None,

@@ -315,6 +315,7 @@ impl Operator {
         }
         let what = flush_words(&target);
         let noting = matches!(target, FlushTarget::Add { .. });
+        let waiting = matches!(target, FlushTarget::Refresh {} | FlushTarget::Purge {});
         let nothing = nothing_done(&target);
         let results = match target {
             FlushTarget::Sites(sites) => self.flush_sites(sites, Authority::Operator).await?,
@@ -344,14 +345,21 @@ impl Operator {
             FlushTarget::Purge {} => vec![("purge".to_owned(), self.flush_with(Engine::flush_purge).await?)],
             FlushTarget::Status {} => Vec::new(),
         };
+        let left = match waiting {
+            true => Some(self.engine.ask(|engine, _| engine.flush_sites_left()).await?),
+            false => None,
+        };
         let mut released = 0;
         for (target, flushed) in results {
             released += flushed.released.released;
             let mut item = flush_item(target, flushed);
+            item.sites_left = left.filter(|left| *left > 0);
             match flushed.status {
                 Status::Ok if noting => item.text = Some("on record".to_owned()),
                 Status::Fail if noting => item.text = Some("the message does not wait there".to_owned()),
-                Status::Ok if flushed.released.total() == 0 => item.text = nothing.map(str::to_owned),
+                Status::Ok if flushed.released.total() == 0 && item.sites_left.is_none() => {
+                    item.text = nothing.map(str::to_owned)
+                }
                 _ => {}
             }
             answers.item(Item::Flush(item)).await?;
@@ -516,6 +524,7 @@ fn flush_item(target: String, flushed: flush::Answer) -> FlushItem {
         released,
         already_active,
         on_hold,
+        sites_left: None,
         waiting: None,
         eligible: None,
         last_flushed: None,
