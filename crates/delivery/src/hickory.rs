@@ -1,6 +1,7 @@
 //! The name service of the system, asked through hickory.
 //!
 //! DNSSEC is off: MX and address records are used as any mail system uses them. Answers are not cached here.
+//! A name that leads to another without end has no records for now, and not for good: a mistake or a lie.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -35,10 +36,31 @@ impl SystemResolver {
     }
 }
 
+impl SystemResolver {
+    /// What was found. Hickory follows eight aliases and then says that the next name has no records; whether
+    /// it has none, or is an alias itself, takes one more question.
+    async fn or_why<T>(&self, found: Result<T, NetError>) -> Result<T, LookupError> {
+        let error = match found {
+            Ok(found) => return Ok(found),
+            Err(error) => error,
+        };
+        if let NetError::Dns(DnsError::NoRecordsFound(none)) = &error
+            && none.response_code == ResponseCode::NoError
+        {
+            let last = none.query.name().clone();
+            if self.resolver.lookup(last, RecordType::CNAME).await.is_ok() {
+                return Err(LookupError::Temporary { reason: "one alias (CNAME) leads to another".into() });
+            }
+        }
+        Err(classified(error))
+    }
+}
+
 impl Resolver for SystemResolver {
     fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Mx> {
         Box::pin(async move {
-            let found = self.resolver.lookup(absolute(domain), RecordType::MX).await.map_err(classified)?;
+            let found = self.resolver.lookup(absolute(domain), RecordType::MX).await;
+            let found = self.or_why(found).await?;
             let records = found.answers().iter().filter_map(|record| match &record.data {
                 RData::MX(mx) => {
                     let host = mx.exchange.to_ascii().trim_end_matches('.').to_ascii_lowercase();
@@ -52,7 +74,8 @@ impl Resolver for SystemResolver {
 
     fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, IpAddr> {
         Box::pin(async move {
-            let found = self.resolver.lookup_ip(absolute(host)).await.map_err(classified)?;
+            let found = self.resolver.lookup_ip(absolute(host)).await;
+            let found = self.or_why(found).await?;
             non_empty(found.iter().collect(), found.valid_until())
         })
     }
@@ -86,6 +109,10 @@ fn classified(error: NetError) -> LookupError {
                 code => LookupError::Temporary { reason: format!("name server answered {code}") },
             }
         }
+        // The second is what a question says whose connection gave up waiting.
+        NetError::Timeout | NetError::Message("receiver was canceled") => {
+            LookupError::Temporary { reason: "no answer in time".into() }
+        }
         other => LookupError::Temporary { reason: other.to_string() },
     }
 }
@@ -115,7 +142,7 @@ mod tests {
     use hickory_resolver::config::{NameServerConfig, ResolverConfig};
     use hickory_resolver::net::runtime::TokioRuntimeProvider;
     use hickory_resolver::proto::op::{Message, OpCode};
-    use hickory_resolver::proto::rr::rdata::{A, MX};
+    use hickory_resolver::proto::rr::rdata::{A, CNAME, MX};
     use hickory_resolver::proto::rr::{Name, Record};
     use tokio::net::UdpSocket;
 
@@ -142,6 +169,7 @@ mod tests {
         response.add_query(question.clone());
         let record = |data| Record::from_rdata(question.name().clone(), 300, data);
         let mx = |preference, host: &str| RData::MX(MX::new(preference, Name::from_ascii(host).unwrap()));
+        let alias = |name: &str| record(RData::CNAME(CNAME(Name::from_ascii(name).unwrap())));
         match (name.as_str(), question.query_type()) {
             ("silent.test.", _) => return None,
             ("broken.test.", _) => response.metadata.response_code = ResponseCode::ServFail,
@@ -150,6 +178,12 @@ mod tests {
             ("two.test.", RecordType::MX) => {
                 response.add_answer(record(mx(20, "B.two.test.")));
                 response.add_answer(record(mx(10, "a.two.test.")));
+            }
+            ("round.test.", _) => drop(response.add_answer(alias("round.round.test."))),
+            ("round.round.test.", _) => drop(response.add_answer(alias("round.test."))),
+            // An alias of a name that has an address, and no MX record.
+            ("alias.test.", RecordType::A | RecordType::MX) => {
+                response.add_answer(alias("a.two.test."));
             }
             ("a.two.test.", RecordType::A) => {
                 response.add_answer(record(RData::A(A::new(192, 0, 2, 1))));
@@ -189,9 +223,19 @@ mod tests {
         assert!(matches!(resolver.addresses("two.test").await, Err(LookupError::NoRecords { .. })));
         assert!(matches!(resolver.mx("nowhere.test").await, Err(LookupError::NxDomain { .. })));
         assert!(matches!(resolver.addresses("nowhere.test").await, Err(LookupError::NxDomain { .. })));
-        for name in ["broken.test", "silent.test"] {
-            assert!(matches!(resolver.mx(name).await, Err(LookupError::Temporary { .. })), "{name}");
-            assert!(matches!(resolver.addresses(name).await, Err(LookupError::Temporary { .. })), "{name}");
+        assert!(matches!(resolver.mx("alias.test").await, Err(LookupError::NoRecords { .. })));
+        assert_eq!(resolver.addresses("alias.test").await.unwrap().records, found.records);
+        // An alias that leads back to itself was once a domain without mail, and mail to it was returned; and
+        // no answer at all was once "receiver was canceled".
+        for (name, why) in
+            [("broken.test", "Server Failure"), ("silent.test", "no answer in time"), ("round.test", "alias")]
+        {
+            let temporary = |error| match error {
+                LookupError::Temporary { reason } => assert!(reason.contains(why), "{name}: {reason}"),
+                other => panic!("{name}: {other}"),
+            };
+            temporary(resolver.mx(name).await.unwrap_err());
+            temporary(resolver.addresses(name).await.unwrap_err());
         }
     }
 }

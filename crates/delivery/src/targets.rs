@@ -204,10 +204,17 @@ impl Search<'_> {
             return Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)]);
         }
         let answer = ask(self.transport.deadlines.lookup, self.resolver.addresses(host)).await;
-        answer.map_err(|error| match error.is_temporary() {
+        let mut addresses = answer.map_err(|error| match error.is_temporary() {
             true => Absence::Temporary(failed(host, "A", &error)),
             false => Absence::NotFound(failed(host, "A", &error)),
-        })
+        })?;
+        let first = addresses.first().map(IpAddr::to_string);
+        addresses.retain(|address| is_of_one_host(*address));
+        if addresses.is_empty() {
+            let address = first.unwrap_or_default();
+            return Err(Absence::Temporary(format!("host {host} has no usable address ({address})")));
+        }
+        Ok(addresses)
     }
 
     fn shuffle<T>(&self, items: &mut [T]) {
@@ -241,6 +248,12 @@ async fn ask<T>(deadline: Duration, lookup: Lookup<'_, T>) -> Result<Vec<T>, Loo
 
 fn failed(name: &str, kind: &str, error: &LookupError) -> String {
     format!("name service error for name={name} type={kind}: {error}")
+}
+
+/// Whether a name server that says so can mean it. To connect to no address is to connect to ourselves.
+fn is_of_one_host(address: IpAddr) -> bool {
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !address.is_unspecified() && !address.is_multicast() && !broadcast
 }
 
 fn is_localhost(host: &str) -> bool {

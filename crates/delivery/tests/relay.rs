@@ -147,6 +147,10 @@ async fn what_dns_says_decides() {
             .domain("nohosts.test", &[(10, "a.nohosts.test"), (20, "b.nohosts.test")])
             .domain("unsure.test", &[(10, "a.nohosts.test"), (20, "dead.test")])
             .domain("lies.test", &[(10, "not a host"), (20, "-x.test")])
+            // No address is this machine's own: the local server took mail for such a domain.
+            .domain("zero.test", &[(10, "a.zero.test"), (20, "b.zero.test")])
+            .host("a.zero.test", &["0.0.0.0", "::"])
+            .host("b.zero.test", &["255.255.255.255", "224.0.0.1", "ff02::1"])
             .failing("dead.test")
             .silent("late.test")
     };
@@ -159,6 +163,7 @@ async fn what_dns_says_decides() {
         ("unsure.test", "Deferred Site 4.4.3", "SERVFAIL"),
         ("dead.test", "Deferred Site 4.4.3", "SERVFAIL"),
         ("late.test", "Deferred Site 4.4.3", "no answer in time"),
+        ("zero.test", "Deferred Site 4.4.3", "no usable address"),
     ] {
         let mut transport = transport("smtp");
         transport.deadlines = support::short();

@@ -8,6 +8,7 @@
 
 mod clients;
 mod hops;
+mod names;
 mod seeds;
 mod soak;
 
@@ -36,7 +37,7 @@ struct Part {
 }
 
 /// In this order.
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part {
         name: "kill",
         allowed: || Ok(()),
@@ -55,6 +56,7 @@ const PARTS: [Part; 5] = [
     },
     Part { name: "clients", allowed: || Ok(()), run: |_, program, seed| clients::run(program, seed) },
     Part { name: "hops", allowed: || Ok(()), run: |_, program, seed| hops::run(program, seed) },
+    Part { name: "names", allowed: names::tried, run: |_, program, _| names::run(program) },
     Part { name: "seeds", allowed: || Ok(()), run: |root, _, seed| seeds::run(root, seed) },
 ];
 

@@ -14,6 +14,8 @@ use mail::Rng;
 const CUTS: usize = 5;
 /// Inputs of each fuzz target that are made of its corpus.
 const INPUTS: u64 = 2000;
+/// One in so many of the bytes that are zero is changed in one round: as many rounds in a row change each.
+const ZEROS: u64 = 24;
 /// The workloads of the test make about so many changes to the disk.
 const CHANGES: u64 = 300;
 
@@ -33,6 +35,10 @@ pub(crate) fn run(root: &Path, seed: u64) -> Result<String> {
             variables: vec![("SPOOL_SEED", 1000 + rng.below(1 << 30)), ("SPOOL_CUT", 1 + rng.below(CHANGES))],
         });
     }
+    runs.push(Run {
+        arguments: ["-p", "spool", "--test", "flip", "every_byte"],
+        variables: vec![("SPOOL_SEED", seed), ("SPOOL_STEP", ZEROS)],
+    });
     // The crate that makes these cases up draws a new seed by itself and prints it.
     runs.push(Run { arguments: ["-p", "spool", "--test", "flip", "any_damage"], variables: Vec::new() });
     runs.push(Run {
