@@ -41,6 +41,19 @@ pub(super) fn run(program: &Path, place: &Workplace) -> Result<()> {
         Ok((queued(&engine, Some("deferred"))? == 2 * MESSAGES).then_some(()))
     })?;
 
+    let status = told(&engine, &["flush", "--status"])?;
+    for line in ["asks.test: 50 messages waiting, never flushed", "silent.test: 50 messages waiting, not in"]
+    {
+        ensure!(status.contains(line), "{line:?} is not in the status:\n{status}");
+    }
+    let log = engine.setup().spool().join("flush").join("@asks.test");
+    let waiting = poll("the log of the site", super::PATIENCE, || {
+        let waiting = std::fs::read_to_string(&log).unwrap_or_default();
+        Ok((waiting.lines().count() == MESSAGES).then_some(waiting))
+    })?;
+    let list = told(&engine, &["queue", "list", "--site", "asks.test"])?;
+    ensure!(waiting.lines().all(|id| list.contains(id)), "the log names other mail:\n{waiting}");
+
     let folders = [place.folder("asking", 0o777)?, place.folder("silent", 0o777)?];
     let sinks = [SmtpSink::start(asking, &folders[0], &[])?, SmtpSink::start(silent, &folders[1], &[])?];
     let said = ask(&engine, "asks.test")?;
@@ -63,9 +76,28 @@ pub(super) fn run(program: &Path, place: &Workplace) -> Result<()> {
     ensure!(queued(&engine, None)? == MESSAGES, "a site without mail set something going");
     let said = ask(&engine, "silent.test")?;
     ensure!(said.contains("459 4.7.1 silent.test: service unavailable"), "not refused:\n{said}");
+    let flushed = told(&engine, &["flush", "silent.test"])?;
+    ensure!(flushed == format!("silent.test: {MESSAGES} messages released\n"), "{flushed}");
+    poll("the mail of the other site delivered", super::PATIENCE, || {
+        Ok((queued(&engine, None)? == 0).then_some(()))
+    })?;
+    ensure!(sinks[1].messages()?.len() == MESSAGES, "an operator's flush reaches a site that may not ask");
+    poll("the log of the site empty", super::PATIENCE, || {
+        Ok(std::fs::read_to_string(&log)?.is_empty().then_some(()))
+    })?;
+    let printed = engine.printed();
+    for line in ["flush site asks.test: ok, 50 released", "(queue active)", "ETRN silent.test from"] {
+        ensure!(printed.contains(line), "{line:?} was not logged");
+    }
     engine.stop()?;
     println!("etrn: a site that asked received exactly its {MESSAGES} messages");
     Ok(())
+}
+
+/// What an operator is told.
+fn told(engine: &Engine, arguments: &[&str]) -> Result<String> {
+    let output = engine.ask(arguments)?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// swaks has no word for ETRN; what follows a line break in the argument of `--ehlo` is sent as it is.
