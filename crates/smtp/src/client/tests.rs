@@ -378,6 +378,14 @@ fn extensions_decide_what_can_be_sent() {
         );
         assert!(play.session.is_reusable());
     }
+
+    // Content of eight bits whose client said nothing of it goes as it came.
+    let undeclared = envelope(&["a@b.test"]);
+    play.session.send(undeclared, vec![0], Content { size: 10, eight_bit: true, utf8_header: false });
+    play.play(
+        "C: MAIL FROM:<s@src.test> SIZE=10
+         S: 250 ok",
+    );
 }
 
 #[test]
