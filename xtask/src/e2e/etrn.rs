@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -41,18 +41,7 @@ pub(super) fn run(program: &Path, place: &Workplace) -> Result<()> {
         Ok((queued(&engine, Some("deferred"))? == 2 * MESSAGES).then_some(()))
     })?;
 
-    let status = told(&engine, &["flush", "--status"])?;
-    for line in ["asks.test: 50 messages waiting, never flushed", "silent.test: 50 messages waiting, not in"]
-    {
-        ensure!(status.contains(line), "{line:?} is not in the status:\n{status}");
-    }
-    let log = engine.setup().spool().join("flush").join("@asks.test");
-    let waiting = poll("the log of the site", super::PATIENCE, || {
-        let waiting = std::fs::read_to_string(&log).unwrap_or_default();
-        Ok((waiting.lines().count() == MESSAGES).then_some(waiting))
-    })?;
-    let list = told(&engine, &["queue", "list", "--site", "asks.test"])?;
-    ensure!(waiting.lines().all(|id| list.contains(id)), "the log names other mail:\n{waiting}");
+    let log = look(&engine)?;
 
     let folders = [place.folder("asking", 0o777)?, place.folder("silent", 0o777)?];
     let sinks = [SmtpSink::start(asking, &folders[0], &[])?, SmtpSink::start(silent, &folders[1], &[])?];
@@ -92,6 +81,23 @@ pub(super) fn run(program: &Path, place: &Workplace) -> Result<()> {
     engine.stop()?;
     println!("etrn: a site that asked received exactly its {MESSAGES} messages");
     Ok(())
+}
+
+/// What an operator sees of the mail that waits; the log of the site that may ask.
+fn look(engine: &Engine) -> Result<PathBuf> {
+    let status = told(engine, &["flush", "--status"])?;
+    for line in ["asks.test: 50 messages waiting, never flushed", "silent.test: 50 messages waiting, not in"]
+    {
+        ensure!(status.contains(line), "{line:?} is not in the status:\n{status}");
+    }
+    let log = engine.setup().spool().join("flush").join("@asks.test");
+    let waiting = poll("the log of the site", super::PATIENCE, || {
+        let waiting = std::fs::read_to_string(&log).unwrap_or_default();
+        Ok((waiting.lines().count() == MESSAGES).then_some(waiting))
+    })?;
+    let list = told(engine, &["queue", "list", "--site", "asks.test"])?;
+    ensure!(waiting.lines().all(|id| list.contains(id)), "the log names other mail:\n{waiting}");
+    Ok(log)
 }
 
 /// What an operator is told.
