@@ -64,6 +64,9 @@ pub struct Policy {
     pub relay_domains: DomainList,
     /// Which messages start on hold.
     pub hold: Hold,
+    /// Destinations that are not permitted are refused for now only: whoever is unsure of the lists above
+    /// loses no mail by a mistake in them.
+    pub soft_bounce: bool,
 }
 
 /// A rule that puts new messages on hold; the default holds none.

@@ -274,7 +274,8 @@ impl Connection {
             self.session.accept();
         } else {
             let text = format!("<{}>: Relay access denied", recipient.address);
-            self.session.refuse(reply(554, 7, 1, text));
+            let code = if self.config.policy.soft_bounce { 454 } else { 554 };
+            self.session.refuse(reply(code, 7, 1, text));
         }
     }
 

@@ -75,6 +75,14 @@ async fn strangers_may_send_to_our_own_domains_only() {
     client.ask("DATA", "354 ").await;
     client.ask(".", "250 ").await;
     assert_eq!(world.next_accepted().await.envelope.recipients.len(), 1);
+
+    // With soft_bounce a mistake in the lists costs no mail.
+    let mut config = strict_config();
+    config.policy.soft_bounce = true;
+    let world = start(config);
+    let mut client = world.client().await;
+    client.ask("MAIL FROM:<s@src.test>", "250 ").await;
+    client.ask("RCPT TO:<u@elsewhere.test>", "454 4.7.1 <u@elsewhere.test>: Relay access denied").await;
 }
 
 #[tokio::test]

@@ -158,6 +158,7 @@ impl<'v> Builder<'v> {
             etrn_from: self.networks(section, "etrn_from"),
             local_domains: route.local_domains.clone(),
             relay_domains: route.relay_domains.clone(),
+            soft_bounce: self.flag("qmgr", "soft_bounce"),
             ..ingress::Policy::default()
         };
         let config = ingress::Config {
