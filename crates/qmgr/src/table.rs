@@ -130,7 +130,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
         default: "no",
         postfix: None,
         range: ANY,
-        meaning: "keep what would bounce and try it again; refuse destinations that are not permitted for now only",
+        meaning: "keep what would bounce and try it again; refuse what is not permitted for now only",
         field: Field::Global(|global, value| global.soft_bounce = value.flag()),
     },
     Parameter {

@@ -83,6 +83,22 @@ fn below_the_reserve_of_free_space_mail_is_refused() {
     assert!(ask(&engine, &["status"], 0).contains("accepting: no: the spool's disk is full"));
 }
 
+/// Where nobody sets sizes, a disk smaller than a few of the usual segments took no mail at all.
+#[test]
+fn a_small_disk_takes_mail_with_the_usual_settings() {
+    if !may_mount() {
+        return;
+    }
+    let place = Place::new();
+    let next_hop = format!("{:?}", place.sink.next_hop());
+    let setup = Setup::new(env!("CARGO_BIN_EXE_postrider"), place.folder.path());
+    let engine = start(&on_a_small_disk(setup.with("route.relayhost", &next_hop)));
+    let mut client = Client::greet(engine.smtp()).expect("a greeting");
+    let sent = client.send("s@src.test", &["a@x.test"], b"Subject: x\r\n\r\n");
+    assert!(sent.is_ok(), "{sent:?}\n{}", engine.printed());
+    wait_until_empty(&engine);
+}
+
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     if !may_mount() {
