@@ -80,10 +80,16 @@ impl<K: Copy + Ord, V> AscendingMap<K, V> {
 
     /// Sets the value of a key, whether or not it had one.
     pub fn insert(&mut self, key: K, value: V) {
-        let behind = self.bounds.partition_point(|bound| *bound <= key);
+        let newest = self.bounds.back().is_some_and(|bound| *bound <= key);
+        let behind = match newest {
+            true => self.bounds.len(),
+            false => self.bounds.partition_point(|bound| *bound <= key),
+        };
         let at = behind.saturating_sub(1);
         let Some(chunk) = self.chunks.get_mut(at) else { return self.open(0, key, value) };
-        let place = match chunk.keys.binary_search(&key) {
+        let last = chunk.keys.back().is_some_and(|last| *last < key);
+        let found = if last { Err(chunk.keys.len()) } else { chunk.keys.binary_search(&key) };
+        let place = match found {
             Ok(place) => {
                 chunk.values[place] = value;
                 return;
@@ -136,6 +142,14 @@ impl<K: Copy + Ord, V> AscendingMap<K, V> {
         self.chunks[at].values.push_front(value);
     }
 
+    /// The value of `key`; `value` if there was none.
+    pub fn entry(&mut self, key: K, value: V) -> &mut V {
+        if !self.contains_key(&key) {
+            self.insert(key, value);
+        }
+        self.get_mut(&key).expect("the key is there")
+    }
+
     fn open(&mut self, at: usize, key: K, value: V) {
         // Many a map stays small.
         let room = if self.chunks.is_empty() { 4 } else { CHUNK };
@@ -183,6 +197,35 @@ impl<K: Copy + Ord, V> AscendingMap<K, V> {
     pub fn first(&self) -> Option<(K, &V)> {
         let chunk = self.chunks.front()?;
         Some((*chunk.keys.front()?, chunk.values.front()?))
+    }
+
+    /// Takes the pair with the least key out.
+    pub fn pop_first(&mut self) -> Option<(K, V)> {
+        let key = self.first()?.0;
+        self.remove(&key).map(|value| (key, value))
+    }
+
+    /// Takes a few dozen of the least keys out.
+    pub fn take_front(&mut self) -> impl Iterator<Item = (K, V)> {
+        self.bounds.pop_front();
+        let chunk = self.chunks.pop_front();
+        self.len -= chunk.as_ref().map_or(0, |chunk| chunk.keys.len());
+        chunk.into_iter().flat_map(|chunk| chunk.keys.into_iter().zip(chunk.values))
+    }
+
+    /// The first pair whose key is at least `from`.
+    pub fn at_least(&self, from: K) -> Option<(K, &V)> {
+        let mut at = match self.bounds.get(1) {
+            Some(second) if *second <= from => self.bounds.partition_point(|bound| *bound <= from) - 1,
+            _ => 0,
+        };
+        let mut chunk = self.chunks.get(at)?;
+        let mut place = chunk.keys.partition_point(|key| *key < from);
+        if place == chunk.keys.len() {
+            (at, place) = (at + 1, 0);
+            chunk = self.chunks.get(at)?;
+        }
+        Some((chunk.keys[place], &chunk.values[place]))
     }
 
     /// All pairs with keys greater than `after`, by key.
@@ -267,6 +310,8 @@ mod tests {
                 prop_assert_eq!(map.get(&key), plain.get(&key));
                 prop_assert_eq!(map.get_mut(&key).copied(), plain.get(&key).copied());
                 prop_assert_eq!(map.first(), plain.first_key_value().map(|(key, value)| (*key, value)));
+                let next = plain.range(key..).next().map(|(key, value)| (*key, value));
+                prop_assert_eq!(map.at_least(key), next);
             }
             prop_assert!(map.after(None).eq(plain.iter().map(|(key, value)| (*key, value))));
             let greater = plain.iter().filter(|(key, _)| **key > cut).map(|(key, value)| (*key, value));

@@ -164,8 +164,10 @@ impl Engine {
     /// it was. `has_turn`: the scheduler is looking for an entry of this job right now.
     pub(crate) fn read_ahead(&mut self, key: MessageKey, job: JobKey, has_turn: bool) -> bool {
         let message = &self.messages[key];
-        let stopped = message.order.is_some() || message.unreadable.is_some();
-        if message.next.is_none() || message.loading || message.entries == 0 || stopped {
+        if message.next.is_none() || message.loading || message.entries == 0 {
+            return false;
+        }
+        if message.order.is_some() || message.unreadable.is_some() {
             return false;
         }
         let params = &self.transports[self.jobs[job].transport].params;

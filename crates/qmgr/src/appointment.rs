@@ -17,7 +17,6 @@ use crate::entry::{Assigned, EntryKey};
 use crate::event::ReportKind;
 use crate::message::{Early, MessageKey};
 use crate::report::Via;
-use crate::timer::Timer;
 
 /// Delivery time expired (RFC 3463 3.5).
 const TIME_OVER: EnhancedStatus = EnhancedStatus::new(4, 4, 7);
@@ -37,13 +36,13 @@ impl Engine {
         let times = [Some(end), warning.filter(|_| !warned)];
         let Some(at) = times.into_iter().flatten().filter(|at| *at > self.now).min() else { return };
         self.messages[key].appointment = Some(at);
-        self.timers.insert((at, Timer::Appointment(key)));
+        self.appointments.insert((at, key), ());
     }
 
     /// The message leaves memory, or gets another appointment.
     pub(crate) fn forget_appointment(&mut self, key: MessageKey) {
         if let Some(at) = self.messages.get_mut(key).and_then(|message| message.appointment.take()) {
-            self.timers.remove(&(at, Timer::Appointment(key)));
+            self.appointments.remove(&(at, key));
         }
     }
 
@@ -92,7 +91,7 @@ impl Engine {
     /// The entries of a message that no agent has.
     pub(crate) fn waiting_entries(&self, key: MessageKey) -> Vec<EntryKey> {
         let peers = self.messages[key].jobs.iter().flat_map(|job| self.jobs[*job].peers.values());
-        peers.flat_map(|peer| self.peers[*peer].entries.iter().copied()).collect()
+        peers.flat_map(|peer| self.peers[peer].entries.iter().copied()).collect()
     }
 
     /// The sender is told of the delay in the middle of the run: of all recipients in memory that are not

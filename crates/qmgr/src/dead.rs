@@ -193,7 +193,7 @@ impl Engine {
     pub(crate) fn defer_todo(&mut self, key: DestinationKey, cause: &Cause, for_site: bool) {
         let peers = self.destinations[key].peers.values();
         let entries: Vec<EntryKey> =
-            peers.flat_map(|peer| self.peers[*peer].entries.iter().copied()).collect();
+            peers.flat_map(|peer| self.peers[peer].entries.iter().copied()).collect();
         let text = if for_site { cause.suspended_text() } else { Arc::clone(&cause.text) };
         let scope = if for_site { Scope::Site } else { Scope::Transport };
         let outcome = Outcome::deferred(scope, cause.status, text);

@@ -54,13 +54,10 @@ pub(crate) enum State {
 
 /// One destination.
 #[derive(Debug)]
+#[repr(C)] // What every selection looks at comes first, in few cache lines.
 pub(crate) struct Destination {
-    pub(crate) transport: usize,
-    pub(crate) name: Arc<str>,
-    pub(crate) nexthop: Arc<str>,
     pub(crate) state: State,
-    /// When the state ends by itself, or the destination is forgotten.
-    pub(crate) timer: Option<Time>,
+    pub(crate) transport: usize,
     /// Entries.
     pub(crate) todo: u32,
     pub(crate) busy: u32,
@@ -69,9 +66,15 @@ pub(crate) struct Destination {
     /// Its place in the transport's set of what can be selected.
     pub(crate) ready: Option<Ready>,
     pub(crate) last_done: Option<Time>,
+    /// Deliveries that began since the last one ended.
+    pub(crate) unanswered: u32,
     /// Connection reuse, as told to agents.
     pub(crate) load: bool,
     pub(crate) store: bool,
+    pub(crate) name: Arc<str>,
+    pub(crate) nexthop: Arc<str>,
+    /// When the state ends by itself, or the destination is forgotten.
+    pub(crate) timer: Option<Time>,
     pub(crate) clog_warned: Option<Time>,
     /// Deferred messages to wake when it recovers. Some may have found another way meanwhile.
     pub(crate) waiting: BTreeSet<QueueId>,
@@ -81,8 +84,6 @@ pub(crate) struct Destination {
     pub(crate) probing: bool,
     /// It was dead, and mail that waited for it is being woken.
     pub(crate) recovering: bool,
-    /// Deliveries that began since the last one ended.
-    pub(crate) unanswered: u32,
 }
 
 /// What can be selected, in the order of selection: the place of the job in the scheduler's list, and the

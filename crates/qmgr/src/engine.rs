@@ -69,6 +69,9 @@ pub struct Engine {
     pub(crate) entries: SlotMap<EntryKey, Entry>,
     pub(crate) in_flight: AscendingMap<DeliveryNumber, EntryKey>,
     pub(crate) timers: BTreeSet<(Time, Timer)>,
+    /// When the sender of a message in memory is to be warned, or its life ends. Apart from the other timers
+    /// because every message has one, and in the order in which they come.
+    pub(crate) appointments: AscendingMap<(Time, MessageKey), ()>,
     /// Recipients in memory, and those promised to loads under way.
     pub(crate) recipients: u64,
     pub(crate) reserved: u64,
@@ -130,6 +133,7 @@ impl Engine {
             entries: SlotMap::with_key(),
             in_flight: AscendingMap::new(),
             timers: BTreeSet::new(),
+            appointments: AscendingMap::new(),
             recipients: 0,
             reserved: 0,
             sequence: 0,
@@ -258,21 +262,36 @@ impl Engine {
     /// Time has come: runs everything that is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.begin(now);
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > now {
-                break;
-            }
-            self.timers.pop_first();
-            match timer {
-                Timer::TransportDead(index) => self.revive_transport(index, "it is time to try again"),
-                Timer::TransportRate(index) => self.unlock_transport(index),
-                Timer::Destination(key) => self.destination_timeout(key),
-                Timer::BounceReport(key) => self.report_early(key),
-                Timer::Appointment(key) => self.keep_appointment(key),
+        while let Some(at) = self.next_timer().filter(|at| *at <= now) {
+            match self.timers.first().copied() {
+                Some((first, timer)) if first == at => {
+                    self.timers.pop_first();
+                    self.run_timer(timer);
+                }
+                _ => {
+                    let Some(((_, key), ())) = self.appointments.pop_first() else { break };
+                    self.keep_appointment(key);
+                }
             }
         }
         self.refresh_when_due();
         self.check();
+    }
+
+    fn run_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::TransportDead(index) => self.revive_transport(index, "it is time to try again"),
+            Timer::TransportRate(index) => self.unlock_transport(index),
+            Timer::Destination(key) => self.destination_timeout(key),
+            Timer::BounceReport(key) => self.report_early(key),
+        }
+    }
+
+    /// When the next timer or appointment is due.
+    fn next_timer(&self) -> Option<Time> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let appointment = self.appointments.first().map(|((at, _), ())| at);
+        timer.into_iter().chain(appointment).min()
     }
 
     /// No agent is free until [`Engine::resume_deliveries`]: messages enter memory, nothing is selected.
@@ -409,8 +428,7 @@ impl Engine {
 
     /// When [`Engine::handle_timeout`] wants to be called; nothing when only an event can go on.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let timer = self.timers.first().map(|(at, _)| *at);
-        timer.into_iter().chain(self.next_deferred_time()).chain(self.next_refresh()).min()
+        self.next_timer().into_iter().chain(self.next_deferred_time()).chain(self.next_refresh()).min()
     }
 
     /// Everything begins with the time.

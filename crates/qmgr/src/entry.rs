@@ -105,10 +105,10 @@ impl Engine {
             self.preempt(transport);
         }
         let ready = &self.transports[transport].ready;
-        let Some((first, peer)) = ready.first_key_value() else { return };
+        let Some((first, peer)) = ready.first() else { return };
         let job = self.peers[*peer].job;
-        let behind_cursor = (first.0, self.jobs[job].cursor + 1)..=(first.0, u64::MAX);
-        let peer = ready.range(behind_cursor).next().map_or(*peer, |(_, peer)| *peer);
+        let behind_cursor = ready.at_least((first.0, self.jobs[job].cursor + 1));
+        let peer = behind_cursor.filter(|(at, _)| at.0 == first.0).map_or(*peer, |(_, peer)| *peer);
         if self.read_before(job) {
             self.turn_kept = Some(transport);
             return;
@@ -158,8 +158,7 @@ impl Engine {
     /// Whether the job has an entry that could be selected.
     pub(crate) fn has_ready(&self, job: JobKey) -> bool {
         let Job { transport, place, todo, .. } = self.jobs[job];
-        let of_job = (place, 0)..=(place, u64::MAX);
-        todo > 0 && self.transports[transport].ready.range(of_job).next().is_some()
+        todo > 0 && self.transports[transport].ready.at_least((place, 0)).is_some_and(|(at, _)| at.0 == place)
     }
 
     /// Moves an entry from the front of its peer to the busy ones.

@@ -1,52 +1,63 @@
 //! An ordered map that is nearly always tiny: one site, one job, one peer.
 //!
-//! Promises: the order and the results of `BTreeMap`, whatever the size; the first pair needs no memory of
-//! its own. Refuses: to turn back into an array when it shrinks, except when it is empty; its owners do
-//! not live long.
+//! Promises: the order and the results of `BTreeMap`, whatever the size; a single pair needs no memory of
+//! its own; to take the first pair touches nothing but that pair, nearly always. Refuses: to turn back into
+//! a smaller form when it shrinks, except when it is empty; its owners do not live long.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
-use smallvec::SmallVec;
+use mail::AscendingMap;
 
-/// Most pairs in the array; a change moves at most this many.
-const FEW_MAX: usize = 16;
+/// From this many pairs at the front on, new ones go behind it. A change moves at most half as many.
+const FRONT: usize = 32;
 
 /// An ordered map for mostly one pair.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) enum FewMap<K: Copy, V: Copy> {
-    Few(SmallVec<[(K, V); 1]>),
-    Many(BTreeMap<K, V>),
+    One(Option<(K, V)>),
+    /// The least keys in an array, which is never empty, and all others.
+    Line(VecDeque<(K, V)>, Option<Box<AscendingMap<K, V>>>),
 }
 
 impl<K: Copy + Ord, V: Copy> FewMap<K, V> {
     pub(crate) fn new() -> FewMap<K, V> {
-        FewMap::Few(SmallVec::new())
+        FewMap::One(None)
     }
 
     pub(crate) fn get(&self, key: K) -> Option<V> {
         match self {
-            FewMap::Few(pairs) => pairs.iter().find(|(other, _)| *other == key).map(|(_, value)| *value),
-            FewMap::Many(map) => map.get(&key).copied(),
+            FewMap::One(pair) => pair.filter(|(other, _)| *other == key).map(|(_, value)| value),
+            FewMap::Line(front, rest) => match place(front, key) {
+                Ok(place) => Some(front[place].1),
+                Err(_) => rest.as_ref().and_then(|rest| rest.get(&key).copied()),
+            },
         }
     }
 
     /// The value of `key`; `value` if there was none.
     pub(crate) fn entry(&mut self, key: K, value: V) -> &mut V {
-        if let FewMap::Few(pairs) = self
-            && pairs.len() == FEW_MAX
-            && pairs.iter().all(|(other, _)| *other != key)
+        if let FewMap::One(Some(pair)) = self
+            && pair.0 != key
         {
-            *self = FewMap::Many(pairs.iter().copied().collect());
+            *self = FewMap::Line(VecDeque::from([*pair]), None);
         }
         match self {
-            FewMap::Few(pairs) => {
-                let place = pairs.iter().position(|(other, _)| *other >= key).unwrap_or(pairs.len());
-                if pairs.get(place).is_none_or(|(other, _)| *other != key) {
-                    pairs.insert(place, (key, value));
+            FewMap::One(pair) => &mut pair.get_or_insert((key, value)).1,
+            FewMap::Line(front, rest) => {
+                let full = front.len() >= FRONT;
+                let behind = front.back().is_some_and(|(last, _)| *last < key);
+                if behind && (full || rest.is_some()) {
+                    return rest.get_or_insert_default().entry(key, value);
                 }
-                &mut pairs[place].1
+                let place = place(front, key).unwrap_or_else(|place| {
+                    if let Some((key, value)) = front.pop_back_if(|_| full) {
+                        rest.get_or_insert_default().insert(key, value);
+                    }
+                    front.insert(place, (key, value));
+                    place
+                });
+                &mut front[place].1
             }
-            FewMap::Many(map) => map.entry(key).or_insert(value),
         }
     }
 
@@ -55,17 +66,25 @@ impl<K: Copy + Ord, V: Copy> FewMap<K, V> {
     }
 
     pub(crate) fn remove(&mut self, key: K) {
-        match self {
-            FewMap::Few(pairs) => {
-                if let Some(place) = pairs.iter().position(|(other, _)| *other == key) {
-                    pairs.remove(place);
-                }
+        let (front, rest) = match self {
+            FewMap::One(pair) => {
+                pair.take_if(|(other, _)| *other == key);
+                return;
             }
-            FewMap::Many(map) => {
-                map.remove(&key);
-                if map.is_empty() {
-                    *self = FewMap::new();
-                }
+            FewMap::Line(front, rest) => (front, rest),
+        };
+        if let Ok(place) = place(front, key) {
+            front.remove(place);
+        } else if let Some(rest) = rest {
+            rest.remove(&key);
+        }
+        if rest.as_ref().is_some_and(|rest| rest.is_empty()) {
+            *rest = None;
+        }
+        if front.is_empty() {
+            match rest {
+                Some(rest) => front.extend(rest.take_front()),
+                None => *self = FewMap::new(),
             }
         }
     }
@@ -77,40 +96,46 @@ impl<K: Copy + Ord, V: Copy> FewMap<K, V> {
     /// The pair with the least key.
     pub(crate) fn first(&self) -> Option<(K, V)> {
         match self {
-            FewMap::Few(pairs) => pairs.first().copied(),
-            FewMap::Many(map) => map.first_key_value().map(|(key, value)| (*key, *value)),
+            FewMap::One(pair) => *pair,
+            FewMap::Line(front, _) => front.front().copied(),
         }
     }
 
     /// All pairs, by key.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (K, V)> {
-        let (few, many) = match self {
-            FewMap::Few(pairs) => (Some(pairs), None),
-            FewMap::Many(map) => (None, Some(map)),
+        let (one, front, rest) = match self {
+            FewMap::One(pair) => (*pair, None, None),
+            FewMap::Line(front, rest) => (None, Some(front), rest.as_ref()),
         };
-        let few = few.into_iter().flatten().copied();
-        few.chain(many.into_iter().flatten().map(|(key, value)| (*key, *value)))
+        let front = front.into_iter().flatten().copied();
+        let rest = rest.into_iter().flat_map(|map| map.after(None));
+        one.into_iter().chain(front).chain(rest.map(|(key, value)| (key, *value)))
     }
 
     /// All values, by key.
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        let (few, many) = match self {
-            FewMap::Few(pairs) => (Some(pairs), None),
-            FewMap::Many(map) => (None, Some(map)),
-        };
-        let few = few.into_iter().flatten().map(|(_, value)| value);
-        few.chain(many.into_iter().flat_map(BTreeMap::values))
+    pub(crate) fn values(&self) -> impl Iterator<Item = V> {
+        self.iter().map(|(_, value)| value)
+    }
+}
+
+/// Where a key is, or belongs. Mostly it is the first one.
+fn place<K: Copy + Ord, V>(pairs: &VecDeque<(K, V)>, key: K) -> Result<usize, usize> {
+    match pairs.front() {
+        Some((first, _)) if *first == key => Ok(0),
+        _ => pairs.binary_search_by_key(&key, |(key, _)| *key),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
     proptest! {
         #[test]
-        fn equals_a_plain_map(steps in proptest::collection::vec((0u8..3, 0u8..40, any::<u8>()), 0..300)) {
+        fn equals_a_plain_map(steps in proptest::collection::vec((0u8..3, 0u8..250, any::<u8>()), 0..1500)) {
             let (mut few, mut plain) = (FewMap::new(), BTreeMap::new());
             for (step, key, value) in steps {
                 match step {

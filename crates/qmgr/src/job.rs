@@ -6,9 +6,10 @@
 //! and not a walk. A job with entries to do is on the list.
 //!
 //! Where Postfix marks what a walk passed over as *blockers*, here a job in front of the current one is
-//! blocked by definition; when one of them can go on, the list is looked at from its head again.
+//! blocked by definition; when one of them can go on, the list is looked at from its head again. Only when
+//! the current job becomes one that stands further in front are those between the two marked.
 
-use mail::Time;
+use mail::{AscendingMap, Time};
 use slotmap::new_key_type;
 use smallvec::SmallVec;
 
@@ -25,36 +26,39 @@ new_key_type! {
 
 /// One job. Its counters survive leaving the list.
 #[derive(Debug)]
+#[repr(C)] // What every selection looks at comes first, in few cache lines.
 pub(crate) struct Job {
     pub(crate) message: MessageKey,
     pub(crate) transport: usize,
-    /// When the message entered memory, and a number that tells apart those of one instant.
-    pub(crate) queued: (Time, u64),
-    /// On the scheduler's list.
-    pub(crate) listed: bool,
     pub(crate) previous: Option<JobKey>,
     pub(crate) next: Option<JobKey>,
     /// Its place on the list: greater than that of all jobs before it.
     pub(crate) place: u64,
-    /// Whom it overtook.
-    pub(crate) parent: Option<JobKey>,
-    pub(crate) children: Vec<JobKey>,
-    pub(crate) level: u32,
+    pub(crate) cursor: u64,
     pub(crate) slots_used: i64,
     pub(crate) slots_available: i64,
     /// Entries ever selected, and ever read.
     pub(crate) selected: i64,
-    pub(crate) read: i64,
     /// Entries to do.
     pub(crate) todo: u32,
+    pub(crate) level: u32,
+    /// On the scheduler's list.
+    pub(crate) listed: bool,
+    /// It was passed over in this round of the transport, for lack of an open destination.
+    pub(crate) blocked: u64,
+    pub(crate) peers: FewMap<DestinationKey, PeerKey>,
     pub(crate) recipient_count: i64,
     pub(crate) recipient_limit: i64,
-    pub(crate) peers: FewMap<DestinationKey, PeerKey>,
-    /// The place of the newest peer, and of the one selected last.
-    pub(crate) newest_place: u64,
-    pub(crate) cursor: u64,
+    /// When the message entered memory, and a number that tells apart those of one instant.
+    pub(crate) queued: (Time, u64),
     /// The first place behind the cursor that was taken before newcomers joined, once it is known.
     pub(crate) round_starts: Option<u64>,
+    /// Whom it overtook.
+    pub(crate) parent: Option<JobKey>,
+    pub(crate) children: Vec<JobKey>,
+    pub(crate) read: i64,
+    /// The place of the newest peer, and of the one selected last.
+    pub(crate) newest_place: u64,
 }
 
 /// Distance between neighbours that are appended.
@@ -88,19 +92,37 @@ impl Engine {
         if !self.jobs[job].listed {
             self.link_job(job);
         }
-        let here = &mut self.transports[transport];
-        here.candidate = None;
-        // It was passed over for lack of an open destination, and may have one now.
-        if here.current.is_some_and(|current| self.jobs[job].place < self.jobs[current].place) {
-            here.current = here.head;
-        }
+        self.transports[transport].candidate = None;
+        self.look_again(job);
         job
+    }
+
+    /// A job that was passed over for lack of an open destination may have one now: the list is looked at
+    /// from its head. Those that were passed over with it stay blocked.
+    fn look_again(&mut self, key: JobKey) {
+        let here = &self.transports[self.jobs[key].transport];
+        let round = here.blocked_round;
+        let Some(current) = here.current else { return };
+        let marked = self.jobs[key].blocked == round;
+        if self.jobs[key].place >= self.jobs[current].place && !marked {
+            return;
+        }
+        let mut next = here.head;
+        while let Some(passed) = next.filter(|passed| *passed != current) {
+            self.jobs[passed].blocked = round;
+            next = self.jobs[passed].next;
+        }
+        self.jobs[key].blocked = 0;
+        let here = &mut self.transports[self.jobs[key].transport];
+        (here.current, here.blocked) = (here.head, true);
     }
 
     /// Puts a job on the list behind all that entered memory before it, and gives it all free slots.
     fn link_job(&mut self, job: JobKey) {
         let (transport, queued) = (self.jobs[job].transport, self.jobs[job].queued);
-        let mut current = self.transports[transport].current;
+        let round = self.transports[transport].blocked_round;
+        let current = self.transports[transport].current;
+        let mut passed = current.is_none();
         let mut before = self.transports[transport].tail;
         let mut after = None;
         while let Some(neighbour) = before {
@@ -108,15 +130,16 @@ impl Engine {
             if other.parent.is_none() && other.queued.0 <= queued.0 {
                 break;
             }
-            if current == Some(neighbour) {
-                current = None;
-            }
             (after, before) = (before, other.previous);
+            if passed {
+                self.jobs[neighbour].blocked = round;
+            }
+            passed |= current == Some(neighbour);
         }
         self.insert_job(job, before, after);
         let here = &mut self.transports[transport];
-        if current.is_none() {
-            here.current = Some(job);
+        if passed {
+            (here.current, here.blocked) = (Some(job), true);
         }
         here.by_time.insert(queued, job);
         let unread = here.next_unread;
@@ -145,10 +168,10 @@ impl Engine {
     pub(crate) fn move_limits(&mut self, key: JobKey) {
         let transport = self.jobs[key].transport;
         if self.transports[transport].next_unread == Some(key) {
-            use std::ops::Bound::{Excluded, Unbounded};
-            let later = (Excluded(self.jobs[key].queued), Unbounded);
+            let queued = self.jobs[key].queued;
             let unread = |job: &JobKey| self.messages[self.jobs[*job].message].next.is_some();
-            let next = self.transports[transport].by_time.range(later).map(|(_, job)| *job).find(unread);
+            let next =
+                self.transports[transport].by_time.after(Some(queued)).map(|(_, job)| *job).find(unread);
             self.transports[transport].next_unread = next;
         }
         let job = &mut self.jobs[key];
@@ -270,7 +293,7 @@ impl Engine {
         if self.jobs[key].todo == 0 {
             return;
         }
-        let peers: Vec<PeerKey> = self.jobs[key].peers.values().copied().collect();
+        let peers: Vec<PeerKey> = self.jobs[key].peers.values().collect();
         for peer in peers.into_iter().filter(|peer| !self.peers[*peer].entries.is_empty()).collect::<Vec<_>>()
         {
             let (destination, of_peer) = (self.peers[peer].destination, self.peers[peer].place);
@@ -289,16 +312,16 @@ impl Engine {
             self.destinations[*destination].peers.clear();
             self.destinations[*destination].ready = None;
         }
-        self.transports[transport].ready.clear();
+        self.transports[transport].ready = AscendingMap::new();
         let mut place = 0;
         let mut next = self.transports[transport].head;
         while let Some(key) = next {
             place += GAP;
             self.jobs[key].place = place;
             next = self.jobs[key].next;
-            for peer in self.jobs[key].peers.values().filter(|peer| !self.peers[**peer].entries.is_empty()) {
-                let here = &self.peers[*peer];
-                self.destinations[here.destination].peers.insert((place, here.place), *peer);
+            for peer in self.jobs[key].peers.values().filter(|peer| !self.peers[*peer].entries.is_empty()) {
+                let here = &self.peers[peer];
+                self.destinations[here.destination].peers.insert((place, here.place), peer);
             }
         }
         for destination in destinations {
@@ -323,13 +346,22 @@ impl Engine {
         }
         if let Some((at, peer)) = ready {
             transport.ready.insert(at, peer);
-            let blocked = transport.current.is_none_or(|current| at.0 < self.jobs[current].place);
-            if before.is_none() && blocked {
-                transport.current = transport.head;
-                transport.candidate = None;
+            let passed = transport.current.is_none_or(|current| at.0 < self.jobs[current].place);
+            if before.is_none() && (passed || self.blocks(key)) {
+                let transport = &mut self.transports[self.destinations[key].transport];
+                (transport.current, transport.candidate) = (transport.head, None);
+                (transport.blocked_round, transport.blocked) = (transport.blocked_round + 1, false);
             }
         }
         self.destinations[key].ready = ready.map(|(at, _)| at);
+    }
+
+    /// Whether a job that is marked as blocked waits for the destination.
+    fn blocks(&self, key: DestinationKey) -> bool {
+        let destination = &self.destinations[key];
+        let here = &self.transports[destination.transport];
+        let marked = |peer: PeerKey| self.jobs[self.peers[peer].job].blocked == here.blocked_round;
+        here.blocked && destination.peers.values().any(marked)
     }
 }
 
@@ -340,6 +372,7 @@ impl Job {
             transport,
             queued: (queued, sequence),
             listed: false,
+            blocked: 0,
             previous: None,
             next: None,
             place: 0,

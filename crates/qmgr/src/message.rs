@@ -185,31 +185,34 @@ pub(crate) struct Activation {
 
 /// One message in memory.
 #[derive(Debug)]
+#[repr(C)] // What every selection looks at comes first, in few cache lines.
 pub(crate) struct Message {
     pub(crate) id: QueueId,
-    pub(crate) arrived: Time,
-    pub(crate) null_sender: bool,
-    /// When it entered memory, or is said to have: the age the scheduler goes by.
-    pub(crate) queued: Time,
-    /// When it really did.
-    pub(crate) activated: Time,
-    pub(crate) activation: Activation,
+    /// Where to read on.
+    pub(crate) next: Option<u32>,
     /// Entries, waiting and in delivery.
     pub(crate) entries: u32,
     /// Entries in delivery.
     pub(crate) busy: u32,
     /// An unanswered [`Effect::Load`](crate::Effect::Load).
     pub(crate) loading: bool,
-    /// Recipients counted in advance for that load.
-    pub(crate) reserved: u64,
-    /// Where to read on.
-    pub(crate) next: Option<u32>,
-    /// Recipients behind that position, at most.
-    pub(crate) unread: u32,
-    pub(crate) last_read: Time,
+    /// An agent was asked about at least one recipient.
+    pub(crate) attempted: bool,
     pub(crate) recipient_limit: i64,
     pub(crate) recipient_count: i64,
+    /// When it entered memory, or is said to have: the age the scheduler goes by.
+    pub(crate) queued: Time,
+    /// Recipients behind that position, at most.
+    pub(crate) unread: u32,
     pub(crate) jobs: SmallVec<[JobKey; 1]>,
+    pub(crate) arrived: Time,
+    pub(crate) null_sender: bool,
+    /// When it really did.
+    pub(crate) activated: Time,
+    pub(crate) activation: Activation,
+    /// Recipients counted in advance for that load.
+    pub(crate) reserved: u64,
+    pub(crate) last_read: Time,
     /// Unfinished recipients that were read in this run, by site.
     pub(crate) left: FewMap<SiteId, u32>,
     /// Outcomes that no save has carried yet.
@@ -218,8 +221,6 @@ pub(crate) struct Message {
     pub(crate) bounced: Vec<u32>,
     /// Delivered ones that want a report.
     pub(crate) delivered: Vec<u32>,
-    /// An agent was asked about at least one recipient.
-    pub(crate) attempted: bool,
     /// A recipient was deferred for another reason than its site.
     pub(crate) deferred_itself: bool,
     /// A recipient was deferred because of its site or transport.

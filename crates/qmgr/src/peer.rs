@@ -52,7 +52,7 @@ impl Engine {
     /// beginning behind the newcomer. Where there is no room left, the end of the line.
     fn place_of_newcomer(&mut self, key: JobKey) -> u64 {
         let Job { newest_place, cursor, round_starts, .. } = self.jobs[key];
-        let behind = || self.jobs[key].peers.values().map(|peer| self.peers[*peer].place);
+        let behind = || self.jobs[key].peers.values().map(|peer| self.peers[peer].place);
         let next = round_starts.or_else(|| behind().filter(|place| *place > cursor).min());
         let step = next.map(|next| ((next - cursor) / ROOM).max(1));
         let job = &mut self.jobs[key];

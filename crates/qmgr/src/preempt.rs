@@ -69,12 +69,13 @@ impl Engine {
 
     fn best_behind(&self, current: JobKey, affordable: i64) -> Option<JobKey> {
         let now = self.now.as_secs();
+        let round = self.transports[self.jobs[current].transport].blocked_round;
         let mut best: Option<(JobKey, f64)> = None;
         let mut next = self.jobs[current].next;
         while let Some(key) = next {
             let job = &self.jobs[key];
             next = job.next;
-            if !job.children.is_empty() {
+            if !job.children.is_empty() || job.blocked == round {
                 continue;
             }
             let most = self.most_entries(job);

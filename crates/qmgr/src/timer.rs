@@ -1,4 +1,5 @@
-//! Timers: everything that ends by itself, except the waiting of deferred messages.
+//! Timers: everything that ends by itself, except the waiting of deferred messages and what each message in
+//! memory has (`Engine::appointments`).
 
 use crate::destination::DestinationKey;
 use crate::message::MessageKey;
@@ -14,6 +15,4 @@ pub(crate) enum Timer {
     Destination(DestinationKey),
     /// Failed recipients are reported before the run ends.
     BounceReport(MessageKey),
-    /// The sender of a message in memory is to be warned, or its life ends.
-    Appointment(MessageKey),
 }

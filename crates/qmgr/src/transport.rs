@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mail::Time;
+use mail::{AscendingMap, Time};
 use smallvec::SmallVec;
 
 use crate::destination::{Cause, Destination, DestinationKey, Ready};
@@ -51,16 +51,20 @@ pub(crate) struct Transport {
     pub(crate) todo: u64,
     pub(crate) destinations: BTreeMap<Arc<str>, DestinationKey>,
     /// What can be selected, in the order of the scheduler.
-    pub(crate) ready: BTreeMap<Ready, PeerKey>,
+    pub(crate) ready: AscendingMap<Ready, PeerKey>,
     /// The scheduler's list.
     pub(crate) head: Option<JobKey>,
     pub(crate) tail: Option<JobKey>,
     pub(crate) current: Option<JobKey>,
     pub(crate) candidate: Option<Candidate>,
+    /// Counts how often a destination that jobs were blocked by opened again: none is blocked then.
+    pub(crate) blocked_round: u64,
+    /// Some job may be marked with that round.
+    pub(crate) blocked: bool,
     /// Jobs on the list that have had nothing to do.
     pub(crate) stalled: SmallVec<[JobKey; 1]>,
     /// The jobs by when their messages entered memory.
-    pub(crate) by_time: BTreeMap<(Time, u64), JobKey>,
+    pub(crate) by_time: AscendingMap<(Time, u64), JobKey>,
     /// The oldest job that has recipients to read.
     pub(crate) next_unread: Option<JobKey>,
     /// Recipient slots; negative when the extra ones are lent.
@@ -79,13 +83,15 @@ impl Transport {
             busy: 0,
             todo: 0,
             destinations: BTreeMap::new(),
-            ready: BTreeMap::new(),
+            ready: AscendingMap::new(),
             head: None,
             tail: None,
             current: None,
             candidate: None,
+            blocked_round: 1,
+            blocked: false,
             stalled: SmallVec::new(),
-            by_time: BTreeMap::new(),
+            by_time: AscendingMap::new(),
             next_unread: None,
         }
     }

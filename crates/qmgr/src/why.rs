@@ -158,8 +158,8 @@ impl Engine {
             return Why::Paused;
         }
         let peers = message.jobs.iter().flat_map(|job| self.jobs[*job].peers.values());
-        let mut waiting = peers.filter(|peer| !self.peers[**peer].entries.is_empty());
-        waiting.next().map_or(Why::Unknown, |peer| self.why_waiting(self.peers[*peer].destination))
+        let mut waiting = peers.filter(|peer| !self.peers[*peer].entries.is_empty());
+        waiting.next().map_or(Why::Unknown, |peer| self.why_waiting(self.peers[peer].destination))
     }
 
     /// What an entry for this destination waits for.
