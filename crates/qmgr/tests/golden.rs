@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mail::{DomainList, QueueId, Time};
-use qmgr::{Config, Ending, Note, Preset, Queue, ReportKind, Why};
+use qmgr::{Config, DestinationState, Ending, Note, Preset, Queue, ReportKind, Why};
 use world::{Answer, World, at, postfix};
 
 const DAY: i64 = 86_400;
@@ -512,4 +512,100 @@ fn a_site_that_never_died_wakes_nothing_before_its_time() {
     assert_eq!(world.attempts(a), [0]);
     world.run_until(at(400));
     assert_eq!(world.endings["A"], Ending::Delivered);
+}
+
+/// Reference 4.6: jobs with the current blocker tag are no candidates. Z has the only delivery that `slow`
+/// may have, so b is passed over when C is served. X is older than all: it becomes current in front of b. Its
+/// first entry earns it a slot. Were b let in front of it, its price would leave X in debt, and d would wait for
+/// five more entries of X.
+#[test]
+fn a_blocked_job_overtakes_nobody_that_comes_to_stand_in_front_of_it() {
+    let mut world = World::new(postfix(&[
+        ("t.process_limit", "2"),
+        ("t.initial_destination_concurrency", "1"),
+        ("t.destination_concurrency_limit", "1"),
+        ("t.destination_recipient_limit", "1"),
+        ("destination_process_share", "100%"),
+    ]));
+    world.by_hand = true;
+    world.now = at(100);
+    let mut names = BTreeMap::new();
+    let mut send = |world: &mut World, name: &str, mailbox: &str, count: usize, entered: i64| {
+        let mut mail = world.make(name, &[]);
+        let address = format!("{mailbox}@x.test");
+        mail.recipients = vec![(address.into(), "x.test".into(), "t".into()); count];
+        (mail.stored.recipients, mail.stored.unfinished) = (count as u32, count as u32);
+        (mail.stored.sites, mail.stored.entered) = (vec!["x.test".into()], Some(at(entered)));
+        names.insert(mail.stored.id, name.to_owned());
+        world.accept(mail);
+        world.pump();
+    };
+    let next = |world: &mut World| {
+        let number = *world.running.keys().next_back().unwrap();
+        world.finish(number);
+        world.pump();
+    };
+    send(&mut world, "Z", "slow", 1, 1);
+    send(&mut world, "b", "slow", 1, 2);
+    send(&mut world, "C", "fast", 20, 3);
+    send(&mut world, "X", "fast", 20, 0);
+    next(&mut world);
+    next(&mut world);
+    send(&mut world, "d", "fast", 1, 4);
+    next(&mut world);
+    next(&mut world);
+    assert_eq!(world.order(&names), "Z C X×2 d X");
+}
+
+/// After a probe that went well a failure is like any other: the first takes two off the window, and no more.
+#[test]
+fn a_site_that_answered_its_probe_is_not_on_probation() {
+    let mut config = Config::new(Preset::Postrider);
+    config.set("retry_jitter", "0").unwrap();
+    let mut world = World::new(config);
+    world.by_hand = true;
+    world.answer("x.test", &[Answer::SiteDown]);
+    (0..3).for_each(|n| _ = world.send(&n.to_string(), &[("x.test", 1)]));
+    let finish = |world: &mut World| {
+        let number = *world.running.keys().next().unwrap();
+        world.finish(number);
+        world.pump();
+        world.window("x.test")
+    };
+    assert_eq!([(); 3].map(|()| finish(&mut world)), [3, 2, 0]);
+    world.answer("x.test", &[Answer::Ok]);
+    world.run_until(at(300));
+    assert_eq!(finish(&mut world), 6, "the probe goes well");
+    world.answer("x.test", &[Answer::SiteDown]);
+    assert_eq!(finish(&mut world), 4, "one failure is one failure");
+}
+
+/// A scan sees a second ahead, but not what it put back itself: A fails at 9.5 s and is due at 10.5 s. The scan
+/// at 10 s tries it, and it is due at 11 s, within that second.
+#[test]
+fn a_scan_tries_nothing_twice() {
+    let mut world = World::new(postfix(&[("minimal_backoff_time", "1s"), ("queue_run_delay", "10s")]));
+    world.answer("x.test", &[Answer::RecipientDeferred]);
+    world.run_until(Time::from_millis(9500));
+    let id = world.send("A", &[("x.test", 1)]);
+    world.run_until(at(25));
+    assert_eq!(world.attempts(id), [9, 10, 20]);
+}
+
+/// Reference 4.10, step 8: with more than twice `qmgr_message_recipient_limit` destinations a dead one that has
+/// no mail in memory is forgotten.
+#[test]
+fn no_more_dead_sites_are_remembered_than_the_limit_says() {
+    let mut world = World::new(postfix(&[
+        ("qmgr_message_active_limit", "2"),
+        ("qmgr_message_recipient_limit", "2"),
+        ("smtp.initial_destination_concurrency", "1"),
+    ]));
+    for n in 0..10 {
+        let site = format!("s{n}.test");
+        world.answer(&site, &[Answer::SiteDown]);
+        world.send(&n.to_string(), &[(&site, 1)]);
+        let dead = |site: &&qmgr::SiteView| matches!(site.state, DestinationState::Throttled { .. });
+        assert_eq!(world.engine.sites().iter().filter(dead).count(), (n + 1).min(4), "after {site}");
+    }
 }

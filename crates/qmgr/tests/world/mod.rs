@@ -75,6 +75,8 @@ pub(crate) struct World {
     /// Deliveries wait until the test answers them.
     pub(crate) by_hand: bool,
     pub(crate) most_recipients: u64,
+    /// What was read: of which message, from where, and how many at most.
+    pub(crate) loads: Vec<(String, u32, u32)>,
     /// A message was read in more than one piece.
     pub(crate) read_in_pieces: bool,
     /// Recipients that were delivered, or decided to be.
@@ -118,6 +120,7 @@ impl World {
             relayhost: None,
             by_hand: false,
             most_recipients: 0,
+            loads: Vec::new(),
             read_in_pieces: false,
             sent: BTreeSet::new(),
             failures_told: BTreeMap::new(),
@@ -281,8 +284,10 @@ impl World {
 
     fn load(&mut self, id: QueueId, from: u32, limit: u32) {
         let mail = &self.mail[&id];
-        let open = |position: &u32| *position >= from && !mail.finished.contains_key(position);
-        let mut positions: Vec<u32> = (0..mail.recipients.len() as u32).filter(open).collect();
+        self.loads.push((mail.name.clone(), from, limit));
+        let open = |position: &u32| !mail.finished.contains_key(position);
+        let behind = (from..mail.recipients.len() as u32).filter(open);
+        let mut positions: Vec<u32> = behind.take(limit as usize + 1).collect();
         let next = positions.get(limit as usize).copied();
         positions.truncate(limit as usize);
         self.read_in_pieces |= next.is_some();
