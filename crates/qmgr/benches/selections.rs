@@ -23,9 +23,9 @@ use qmgr::{Batch, Config, Effect, Engine, Flags, Pending, Queue, Report, Route, 
 
 /// Selections that are measured in one world, at most.
 const MEASURED_MAX: u64 = 300_000;
-/// Selections that are timed together: so few that on a busy machine most pieces pass without being interrupted.
-/// A piece of a thousand can take longer than the time a process gets at once, and then the median is that of
-/// waiting for the processor.
+/// Selections that are timed together: so few that on a busy machine most pieces pass without being
+/// interrupted. A piece of a thousand can take longer than the time a process gets at once, and then the
+/// median is that of waiting for the processor.
 const PIECE: u64 = 100;
 /// Small worlds are built anew until there are so many pieces.
 const PIECES: usize = 500;

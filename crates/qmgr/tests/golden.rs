@@ -515,9 +515,9 @@ fn a_site_that_never_died_wakes_nothing_before_its_time() {
 }
 
 /// Reference 4.6: jobs with the current blocker tag are no candidates. Z has the only delivery that `slow`
-/// may have, so b is passed over when C is served. X is older than all: it becomes current in front of b. Its
-/// first entry earns it a slot. Were b let in front of it, its price would leave X in debt, and d would wait for
-/// five more entries of X.
+/// may have, so b is passed over when C is served. X is older than all: it becomes current in front of b.
+/// Its first entry earns it a slot. Were b let in front of it, its price would leave X in debt, and d would
+/// wait for five more entries of X.
 #[test]
 fn a_blocked_job_overtakes_nobody_that_comes_to_stand_in_front_of_it() {
     let mut world = World::new(postfix(&[
@@ -580,20 +580,25 @@ fn a_site_that_answered_its_probe_is_not_on_probation() {
     assert_eq!(finish(&mut world), 4, "one failure is one failure");
 }
 
-/// A scan sees a second ahead, but not what it put back itself: A fails at 9.5 s and is due at 10.5 s. The scan
-/// at 10 s tries it, and it is due at 11 s, within that second.
+/// A scan sees a second ahead, but not what was put back while it ran: A fails at 9.5 s and is due at 10.5 s.
+/// The scan at 10 s tries it, cannot end because the active queue is full, and it is due at 11 s, within that
+/// second.
 #[test]
 fn a_scan_tries_nothing_twice() {
-    let mut world = World::new(postfix(&[("minimal_backoff_time", "1s"), ("queue_run_delay", "10s")]));
-    world.answer("x.test", &[Answer::RecipientDeferred]);
+    let mut world = World::new(postfix(&[
+        ("minimal_backoff_time", "1s"),
+        ("queue_run_delay", "10s"),
+        ("qmgr_message_active_limit", "1"),
+    ]));
+    world.answer("x.test", &[Answer::RecipientDeferred, Answer::RecipientDeferred, Answer::Ok]);
     world.run_until(Time::from_millis(9500));
     let id = world.send("A", &[("x.test", 1)]);
     world.run_until(at(25));
     assert_eq!(world.attempts(id), [9, 10, 20]);
 }
 
-/// Reference 4.10, step 8: with more than twice `qmgr_message_recipient_limit` destinations a dead one that has
-/// no mail in memory is forgotten.
+/// Reference 4.10, step 8: with more than twice `qmgr_message_recipient_limit` destinations a dead one that
+/// has no mail in memory is forgotten.
 #[test]
 fn no_more_dead_sites_are_remembered_than_the_limit_says() {
     let mut world = World::new(postfix(&[

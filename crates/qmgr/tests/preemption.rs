@@ -103,8 +103,8 @@ fn age_wins_over_size_and_overtaking_nests() {
 }
 
 /// The search for a candidate ends early only at jobs that nobody let pass: behind one that overtook, older
-/// ones may stand. b overtakes A. Then C and x come to stand in front, both older, and y behind A: the list is
-/// C x b A y. Second turn of C: x scores 91 / 20, b 4 / 4, A let b pass, y scores 41.
+/// ones may stand. b overtakes A. Then C and x come to stand in front, both older, and y behind A: the list
+/// is C x b A y. Second turn of C: x scores 91 / 20, b 4 / 4, A let b pass, y scores 41.
 #[test]
 fn the_best_candidate_may_stand_behind_one_that_overtook() {
     let jobs = [("A", 60, 50, 1), ("b", 4, 97, 1), ("C", 100, 0, 3), ("x", 20, 10, 3), ("y", 1, 60, 3)];

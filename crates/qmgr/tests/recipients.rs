@@ -138,10 +138,10 @@ fn an_overtaking_mailing_gets_extra_slots() {
     assert_eq!(jobs.loads("B"), [(0, 2), (2, 5)]);
 }
 
-/// 4.4: obtaining a job that was passed over makes the list be looked at from its head. M is passed over in t,
-/// because Z has the only delivery that `slow` may have, and C is served. Then the other job of M reads
-/// recipients for t that could go at once. M is current, has earned nothing and lets nobody pass; when its own
-/// are gone, C has the next turn, and only then does d overtake C.
+/// 4.4: obtaining a job that was passed over makes the list be looked at from its head. M is passed over in
+/// t, because Z has the only delivery that `slow` may have, and C is served. Then the other job of M reads
+/// recipients for t that could go at once. M is current, has earned nothing and lets nobody pass; when its
+/// own are gone, C has the next turn, and only then does d overtake C.
 #[test]
 fn a_job_that_was_passed_over_is_looked_at_again_when_it_gets_more() {
     let mut jobs = Jobs::new(small(&[
@@ -165,7 +165,8 @@ fn a_job_that_was_passed_over_is_looked_at_again_when_it_gets_more() {
     assert_eq!(jobs.selected("t"), "Z:slow C:fast M:fast M:fast C:fast d:fast");
 }
 
-/// 1.11: however long a mailing is, what is in memory is bounded by its minimum and the slots of its transport.
+/// 1.11: however long a mailing is, what is in memory is bounded by its minimum and the slots of its
+/// transport.
 #[test]
 fn a_mailing_of_200_000_recipients_is_in_memory_only_in_part() {
     let mut world = World::new(Config::default());
