@@ -40,7 +40,7 @@ impl Jobs {
     fn send(&mut self, name: &str, entered: i64, to: &[(&str, usize)]) {
         let mut mail = self.world.make(name, &[("x.test", 0)]);
         for (place, count) in to {
-            let (transport, mailbox) = place.split_once('/').unwrap();
+            let (transport, mailbox) = place.split_once('/').expect("a transport");
             let one = (format!("{mailbox}@x.test").into(), "x.test".into(), transport.into());
             mail.recipients.extend((0..*count).map(|_| one.clone()));
         }
@@ -64,7 +64,7 @@ impl Jobs {
     fn selected(&self, of: &str) -> String {
         let one = |note: &Note| match note {
             Note::Select { id, transport, destination, .. } if &**transport == of => {
-                let mailbox = destination.split('@').next().unwrap();
+                let mailbox = destination.split('@').next().unwrap_or_default();
                 Some(format!("{}:{mailbox}", self.names[id]))
             }
             _ => None,
@@ -139,7 +139,7 @@ fn an_overtaking_mailing_gets_extra_slots() {
 }
 
 /// 4.4: obtaining a job that was passed over makes the list be looked at from its head. M is passed over in
-/// t, because Z has the only delivery that `slow` may have, and C is served. Then the other job of M reads
+/// t, because Z has both deliveries that `slow` may have, and C is served. Then the other job of M reads
 /// recipients for t that could go at once. M is current, has earned nothing and lets nobody pass; when its
 /// own are gone, C has the next turn, and only then does d overtake C.
 #[test]
@@ -147,22 +147,22 @@ fn a_job_that_was_passed_over_is_looked_at_again_when_it_gets_more() {
     let mut jobs = Jobs::new(small(&[
         ("qmgr_message_active_limit", "10"),
         ("qmgr_message_recipient_limit", "10"),
-        ("t.process_limit", "2"),
-        ("t.destination_concurrency_limit", "1"),
+        ("t.process_limit", "3"),
+        ("t.destination_concurrency_limit", "2"),
         ("qmgr_message_recipient_minimum", "9"),
         ("default_recipient_refill_limit", "1000000"),
     ]));
-    jobs.send("Z", 0, &[("t/slow", 1)]);
+    jobs.send("Z", 0, &[("t/slow", 2)]);
     jobs.send("M", 1, &[("u/x", 1), ("t/slow", 8), ("t/fast", 2)]);
     jobs.send("C", 2, &[("t/fast", 20)]);
     jobs.send("d", 3, &[("t/fast", 1)]);
-    assert_eq!(jobs.selected("t"), "Z:slow C:fast");
+    assert_eq!(jobs.selected("t"), "Z:slow Z:slow C:fast");
     jobs.world.now = at(110);
     jobs.finish("M");
     for name in ["C", "M", "M", "C"] {
         jobs.finish(name);
     }
-    assert_eq!(jobs.selected("t"), "Z:slow C:fast M:fast M:fast C:fast d:fast");
+    assert_eq!(jobs.selected("t"), "Z:slow Z:slow C:fast M:fast M:fast C:fast d:fast");
 }
 
 /// 1.11: however long a mailing is, what is in memory is bounded by its minimum and the slots of its

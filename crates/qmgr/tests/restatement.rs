@@ -89,7 +89,8 @@ impl Scheduler {
             self.preempt();
         }
         let from = self.place(self.current.expect("the list is not empty"));
-        for job in self.list[from..].to_vec() {
+        for place in from..self.list.len() {
+            let job = self.list[place];
             if self.jobs[job].blocker == self.tag {
                 continue;
             }
@@ -305,7 +306,8 @@ fn live(seed: u64) {
             let entered = pair.plain.now - [0, 0, 5, 60][rng.below(4) as usize];
             let most = [2, 6, 30][rng.below(3) as usize];
             let mut entries: Vec<(usize, i64)> = (0..MAILBOXES.len())
-                .filter_map(|site| rng.chance(1, 2).then(|| (site, 1 + rng.below(most) as i64)))
+                .map(|site| (site, rng.below(2) as i64 * (1 + rng.below(most) as i64)))
+                .filter(|(_, count)| *count > 0)
                 .collect();
             if entries.is_empty() {
                 entries.push((0, 1));
