@@ -197,12 +197,11 @@ impl Engine {
             Some(Order::Delete) | None => Queue::Deferred,
         };
         let reason = message.reason.clone();
+        let kept = reason.as_ref().map(|reason| self.reasons.share(reason));
         let Some(stub) = self.stubs.get_mut(id) else { return };
         stub.attempts += u32::from(spent);
         stub.flags.site_wait = site_wait;
-        if reason.is_some() {
-            stub.reason = reason.clone();
-        }
+        stub.reason = kept.or_else(|| stub.reason.take());
         self.stubs.enter(id, queue, due);
         let unsaved = std::mem::take(&mut self.messages[key].unsaved);
         self.save(id, unsaved, None);

@@ -24,6 +24,25 @@ const NEAR_MAX: usize = if cfg!(test) { 4 } else { 4096 };
 type Place = (Time, u64);
 type Near = PriorityQueue<QueueId, Reverse<Place>, FixedState>;
 
+/// A place within a span: the milliseconds from its start, and below them the sequence. In the order of places.
+#[derive(Clone, Copy, Debug)]
+struct Packed(u64);
+
+/// The rest of a packed place is sequence: enough for nine thousand years of a thousand settings a second.
+const SEQUENCE_BITS: u32 = u64::BITS - SPAN_BITS;
+
+impl Packed {
+    fn new((due, sequence): Place) -> Packed {
+        let within = due.as_millis() as u64 & ((1 << SPAN_BITS) - 1);
+        Packed(within << SEQUENCE_BITS | sequence)
+    }
+
+    fn unpack(self, span: i64) -> Place {
+        let within = (self.0 >> SEQUENCE_BITS) as i64;
+        (Time::from_millis(span << SPAN_BITS | within), self.0 & ((1 << SEQUENCE_BITS) - 1))
+    }
+}
+
 /// The deferred messages by due time.
 #[derive(Debug)]
 pub(crate) struct DueQueue {
@@ -33,7 +52,7 @@ pub(crate) struct DueQueue {
     /// Moving spans away is tried again when more messages than this are near.
     near_limit: usize,
     /// The spans behind that.
-    far: BTreeMap<i64, AscendingMap<QueueId, Place>>,
+    far: BTreeMap<i64, AscendingMap<QueueId, Packed>>,
     far_len: usize,
     sequence: u64,
 }
@@ -67,7 +86,7 @@ impl DueQueue {
                 self.move_away();
             }
         } else {
-            self.far.entry(span(due)).or_default().insert(id, place);
+            self.far.entry(span(due)).or_default().insert(id, Packed::new(place));
             self.far_len += 1;
         }
     }
@@ -111,7 +130,7 @@ impl DueQueue {
         let Some((span, messages)) = self.far.pop_first() else { return };
         self.near_span = span;
         self.far_len -= messages.len();
-        self.near.extend(messages.after(None).map(|(id, place)| (id, Reverse(*place))));
+        self.near.extend(messages.after(None).map(|(id, packed)| (id, Reverse(packed.unpack(span)))));
         self.near_limit = NEAR_MAX.max(2 * self.near.len());
     }
 
@@ -135,7 +154,7 @@ impl DueQueue {
             if span(place.0) <= self.near_span {
                 self.near.push(id, Reverse(place));
             } else {
-                self.far.entry(span(place.0)).or_default().insert(id, place);
+                self.far.entry(span(place.0)).or_default().insert(id, Packed::new(place));
                 self.far_len += 1;
             }
         }
@@ -181,6 +200,14 @@ mod tests {
                 prop_assert!(model.remove(&id.as_u64()).is_some());
             }
             prop_assert!(model.is_empty() && due.far.is_empty() && due.near.is_empty());
+        }
+    }
+
+    #[test]
+    fn packing_loses_nothing() {
+        for millis in [i64::MIN, -70_000, -1, 0, 1, 65_535, 65_536, 1_700_000_000_123, i64::MAX] {
+            let place = (Time::from_millis(millis), 7);
+            assert_eq!(Packed::new(place).unpack(span(place.0)), place);
         }
     }
 

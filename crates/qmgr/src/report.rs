@@ -105,7 +105,7 @@ impl Engine {
         self.outbox.push_back(crate::Effect::Note(note));
         if outcome.verdict == Verdict::Deferred {
             message.deferred.push(recipient.position);
-            message.reason = Some(self.reasons.share(&outcome.text));
+            message.reason = Some(self.reasons.share(&outcome.text).text());
             message.site_failed |= outcome.scope >= Scope::Site;
             match via.site.filter(|_| outcome.scope == Scope::Site) {
                 Some(site) if message.waits_for.contains(&site) => {}

@@ -10,7 +10,7 @@ use mail::QueueId;
 use crate::destination::{Destination, DestinationKey, State};
 use crate::engine::Engine;
 use crate::event::Queue;
-use crate::message::{MessageKey, Stub};
+use crate::message::{MessageKey, Reason, Stub};
 use crate::site_flush;
 use crate::transport::{Lock, Transport};
 use crate::view::{Counts, DestinationState, MessageView, SiteView, TransportView, Why};
@@ -47,7 +47,7 @@ impl Engine {
                 None => self.site_names(&stub.sites),
             },
             flags: stub.flags,
-            reason: now.or_else(|| stub.reason.clone()),
+            reason: now.or_else(|| stub.reason.as_ref().map(Reason::text)),
             delivering: active.map_or(0, |message| message.busy),
         }
     }
@@ -115,7 +115,7 @@ impl Engine {
         let full = Why::ActiveLimit { limit: self.config.global.qmgr_message_active_limit };
         match stub.queue {
             Queue::Hold => Why::Hold,
-            Queue::Corrupt => Why::Corrupt { reason: stub.reason.clone() },
+            Queue::Corrupt => Why::Corrupt { reason: stub.reason.as_ref().map(Reason::text) },
             Queue::Incoming => full,
             Queue::Deferred if stub.released => Why::FlushPending,
             Queue::Deferred if stub.due <= self.now && (self.is_full() || self.is_exact()) => full,
@@ -130,7 +130,10 @@ impl Engine {
         let dead = dead.and_then(|destination| self.why_dead(destination));
         // What is due waits for the next scan, where there are scans.
         let scan = self.next_deferred_time().filter(|_| stub.due <= self.now);
-        dead.unwrap_or_else(|| Why::Due { at: scan.unwrap_or(stub.due), reason: stub.reason.clone() })
+        dead.unwrap_or_else(|| Why::Due {
+            at: scan.unwrap_or(stub.due),
+            reason: stub.reason.as_ref().map(Reason::text),
+        })
     }
 
     fn is_full(&self) -> bool {
