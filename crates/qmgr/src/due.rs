@@ -24,7 +24,7 @@ const NEAR_MAX: usize = if cfg!(test) { 4 } else { 4096 };
 type Place = (Time, u64);
 type Near = PriorityQueue<QueueId, Reverse<Place>, FixedState>;
 
-/// A place within a span: the milliseconds from its start, and below them the sequence. In the order of places.
+/// A place within a span: the milliseconds from its start, and below them the sequence. Sorts as places do.
 #[derive(Clone, Copy, Debug)]
 struct Packed(u64);
 
