@@ -1,7 +1,13 @@
-//! A corpus as one file: each input on a line of its own, in quotes and escaped, the short ones first.
+//! A corpus as one file: each input on a line of its own, in quotes and escaped, the short ones first. Many
+//! zeros in a row, of which files of the log are full, stand as their number: `\0{4096}`.
 //!
 //! Promises: what is printed reads back as the same inputs; a change to a corpus is a change that people can
 //! read. Refuses: anything but lines of this kind.
+
+/// Fewer zeros in a row stand for themselves.
+const ZEROS_MIN: usize = 8;
+/// More are no input of ours.
+const ZEROS_MAX: usize = 1 << 20;
 
 /// Reads a corpus, or says in which line it is none.
 pub fn parse(text: &str) -> Result<Vec<Vec<u8>>, usize> {
@@ -12,7 +18,16 @@ pub fn parse(text: &str) -> Result<Vec<Vec<u8>>, usize> {
 pub fn print(mut inputs: Vec<Vec<u8>>) -> String {
     inputs.sort_by(|a, b| (a.len(), a).cmp(&(b.len(), b)));
     inputs.dedup();
-    inputs.iter().map(|input| format!("\"{}\"\n", input.escape_ascii())).collect()
+    inputs.iter().map(|input| format!("\"{}\"\n", escaped(input))).collect()
+}
+
+fn escaped(input: &[u8]) -> String {
+    let runs = input.chunk_by(|a, b| (*a == 0) == (*b == 0));
+    runs.map(|run| match run {
+        [0, ..] if run.len() >= ZEROS_MIN => format!("\\0{{{}}}", run.len()),
+        _ => run.escape_ascii().to_string(),
+    })
+    .collect()
 }
 
 fn unescaped(line: &str) -> Option<Vec<u8>> {
@@ -26,6 +41,14 @@ fn unescaped(line: &str) -> Option<Vec<u8>> {
         }
         let (&letter, behind) = rest.split_first()?;
         rest = behind;
+        if letter == b'0' {
+            let end = rest.iter().position(|byte| *byte == b'}')?;
+            let digits = std::str::from_utf8(rest[..end].strip_prefix(b"{")?).ok()?;
+            let zeros = digits.parse::<usize>().ok().filter(|zeros| *zeros <= ZEROS_MAX)?;
+            input.resize(input.len() + zeros, 0);
+            rest = &rest[end + 1..];
+            continue;
+        }
         input.push(match letter {
             b'n' => b'\n',
             b'r' => b'\r',
@@ -49,7 +72,9 @@ mod tests {
     #[test]
     fn every_byte_survives() {
         let all: Vec<u8> = (0..=255).collect();
-        let inputs = vec![Vec::new(), b" ".to_vec(), b"\"\\'".to_vec(), all];
+        let zeros = [&[0; ZEROS_MIN - 1][..], b"{}", &[0; 10 * ZEROS_MIN], b"0"].concat();
+        let inputs = vec![Vec::new(), b" ".to_vec(), b"\"\\'".to_vec(), zeros, all];
+        assert!(print(inputs.clone()).contains("{}\\0{80}0\""));
         assert_eq!(parse(&print(inputs.clone())), Ok(inputs.clone()));
         let twice = [inputs.clone(), inputs.clone()].concat();
         assert_eq!(print(twice), print(inputs));
@@ -57,7 +82,18 @@ mod tests {
 
     #[test]
     fn what_is_no_corpus_is_refused() {
-        for wrong in ["x", "\"", "\"\\\"", "\"\\q\"", "\"\\x1\"", "\"\\xgg\""] {
+        for wrong in [
+            "x",
+            "\"",
+            "\"\\\"",
+            "\"\\q\"",
+            "\"\\x1\"",
+            "\"\\xgg\"",
+            "\"\\0\"",
+            "\"\\0{9\"",
+            "\"\\0{-1}\"",
+            "\"\\0{9999999}\"",
+        ] {
             assert_eq!(parse(&format!("\"\"\n{wrong}\n")), Err(2), "{wrong}");
         }
     }
