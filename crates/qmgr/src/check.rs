@@ -2,10 +2,13 @@
 //!
 //! Promises: looks at the whole state and names the first thing that is wrong. Refuses: to be fast.
 
+use mail::Time;
+
 use crate::destination::State;
 use crate::engine::Engine;
 use crate::event::Queue;
-use crate::transport::Transport;
+use crate::timer::Timer;
+use crate::transport::{Lock, Transport};
 
 /// Fails with a message unless the condition holds.
 macro_rules! holds {
@@ -23,6 +26,7 @@ impl Engine {
         self.check_stubs()?;
         self.check_messages()?;
         self.check_destinations()?;
+        self.check_timers()?;
         self.transports.iter().enumerate().try_for_each(|(index, here)| self.check_transport(index, here))
     }
 
@@ -83,6 +87,36 @@ impl Engine {
             "deliveries in flight: {selected}, {}",
             self.in_flight.len()
         );
+        Ok(())
+    }
+
+    /// What waits for a time has a timer, and there is no other timer.
+    fn check_timers(&self) -> Result<(), String> {
+        let mut timers = 0;
+        let mut set = |at: Option<Time>, timer: Timer| {
+            timers += usize::from(at.is_some());
+            at.is_none_or(|at| self.timers.contains(&(at, timer)))
+        };
+        for (key, here) in &self.destinations {
+            holds!(set(here.timer, Timer::Destination(key)), "{}: no timer", here.name);
+        }
+        for (index, here) in self.transports.iter().enumerate() {
+            let dead = here.dead.as_ref().map(|(until, _)| *until);
+            let waits = if let Lock::Waiting(until) = here.lock { Some(until) } else { None };
+            holds!(set(dead, Timer::TransportDead(index)), "{}: dead for ever", here.name);
+            holds!(set(waits, Timer::TransportRate(index)), "{}: locked for ever", here.name);
+        }
+        let mut appointments = 0;
+        for (key, message) in &self.messages {
+            let id = message.id;
+            holds!(set(message.report_due, Timer::BounceReport(key)), "{id}: no report is coming");
+            let made = message.appointment.is_none_or(|at| self.appointments.contains_key(&(at, key)));
+            holds!(made, "{id}: nobody keeps its appointment");
+            appointments += usize::from(message.appointment.is_some());
+        }
+        holds!(timers == self.timers.len(), "{} timers for {timers} that wait", self.timers.len());
+        let known = self.appointments.len();
+        holds!(appointments == known, "{known} appointments of {appointments} messages");
         Ok(())
     }
 

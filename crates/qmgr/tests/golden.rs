@@ -234,6 +234,64 @@ fn a_rate_delay_survives_a_restart() {
     assert_eq!(next.attempts(b), [10]);
 }
 
+/// The delay of a transport began at 0 s: its successor neither cuts it short nor begins it anew.
+#[test]
+fn a_rate_delay_of_a_transport_survives_a_restart() {
+    let config = postfix(&[("smtp.transport_rate_delay", "10s")]);
+    let mut world = World::new(config.clone());
+    let mail = world.make("A", &[("x.test", 1)]);
+    world.accept(mail.clone());
+    world.pump();
+    let learned = world.engine.learned(at(5));
+    let mut next = World::new(config);
+    next.now = at(5);
+    next.engine.handle_learned(at(5), learned);
+    let id = next.store(mail);
+    next.run_until(at(30));
+    assert_eq!(next.attempts(id), [10]);
+}
+
+/// A window that was learned holds for `keep_learned_concurrency`, and within the limit of today.
+#[test]
+fn what_was_learned_is_adopted_as_far_as_it_still_holds() {
+    let window = |limit: &str, seen: i64| {
+        let mut config = Config::new(Preset::Postrider);
+        config.set_any("smtp_destination_concurrency_limit", limit).unwrap();
+        let mut world = World::new(config);
+        let site: std::sync::Arc<str> = "x.test".into();
+        let known = qmgr::LearnedDestination {
+            transport: "smtp".into(),
+            destination: site.clone(),
+            nexthop: site,
+            window: 12,
+            seen: at(seen),
+            suspended_until: None,
+        };
+        let learned = qmgr::Learned { destinations: vec![known], transports: Vec::new() };
+        world.engine.handle_learned(at(1000), learned);
+        world.engine.sites().first().map(|_| world.window("x.test"))
+    };
+    assert_eq!(window("20", 900), Some(12));
+    assert_eq!(window("0", 900), Some(12), "no limit");
+    assert_eq!(window("7", 900), Some(7));
+    assert_eq!(window("20", 401), Some(12), "599 seconds ago");
+    assert_eq!(window("20", 400), None, "ten minutes ago");
+}
+
+/// Reports have a lifetime of their own.
+#[test]
+fn bounce_queue_lifetime_ends_reports_and_nothing_else() {
+    let mut world = World::new(postfix(&[("bounce_queue_lifetime", "1h")]));
+    world.answer("x.test", &[Answer::RecipientDeferred]);
+    world.send("mail", &[("x.test", 1)]);
+    let mut report = world.make("report", &[("x.test", 1)]);
+    report.stored.null_sender = true;
+    world.accept(report);
+    world.run_until(at(DAY));
+    let ended: Vec<&str> = world.endings.keys().map(String::as_str).collect();
+    assert_eq!(ended, ["report"]);
+}
+
 #[test]
 fn windows_outlive_an_empty_queue_and_a_restart() {
     let mut world = World::new(Config::new(Preset::Postrider));
@@ -283,9 +341,31 @@ fn transport_rate_delay_spaces_all_deliveries_and_never_sticks() {
     let d = world.send("D", &[("x.test", 1)]);
     world.engine.delete(world.now, &[d]);
     world.run_for(Duration::from_secs(5));
+    // E waits for a delay of its own.
     let e = world.send("E", &[("x.test", 1)]);
+    let sent = world.now.as_secs();
     world.run_for(Duration::from_secs(2));
-    assert_eq!(world.attempts(e).len(), 1);
+    assert_eq!(world.attempts(e), [sent + 1]);
+}
+
+/// Reference 2 and 4.1: a transport is put in front of the others when it is first used, and those that were
+/// walked go to the end.
+#[test]
+fn transports_take_turns_and_a_new_one_is_first() {
+    let mut world = World::new(postfix(&[]));
+    world.by_hand = true;
+    let mut names = BTreeMap::new();
+    world.engine.pause_deliveries(at(0));
+    for (name, site) in [("A", "t/x.test"), ("B", "u/x.test"), ("C", "v/x.test")] {
+        let mails = (0..2).map(|_| world.make(name, &[(site, 1)])).collect::<Vec<_>>();
+        for mail in mails {
+            names.insert(world.accept(mail), name.to_owned());
+            world.pump();
+        }
+    }
+    world.engine.resume_deliveries(at(0));
+    world.pump();
+    assert_eq!(world.order(&names), "C B A C B A");
 }
 
 #[test]

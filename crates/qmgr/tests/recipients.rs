@@ -6,7 +6,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use mail::QueueId;
-use qmgr::{Config, Note};
+use qmgr::{Config, Effect, Note};
 use world::{World, at, postfix};
 
 /// Mailboxes of one domain are the destinations; `t` and `u` are two transports. Little is read at first.
@@ -163,6 +163,55 @@ fn a_job_that_was_passed_over_is_looked_at_again_when_it_gets_more() {
         jobs.finish(name);
     }
     assert_eq!(jobs.selected("t"), "Z:slow Z:slow C:fast M:fast M:fast C:fast d:fast");
+}
+
+/// 4.8: a message that is read to its end gives back what it does not use, though its entries wait: of 20
+/// slots A needs 4, and B gets the other 16 at once.
+#[test]
+fn a_message_that_is_read_to_its_end_gives_slots_back() {
+    let mut jobs = Jobs::new(small(&[
+        ("t.process_limit", "2"),
+        ("t.destination_concurrency_limit", "1"),
+        ("t.recipient_limit", "20"),
+        ("t.recipient_refill_limit", "1"),
+    ]));
+    jobs.send("A", 0, &[("t/slow", 4)]);
+    jobs.send("B", 1, &[("t/fast", 100)]);
+    assert_eq!(jobs.loads("A"), [(0, 2), (2, 20)]);
+    assert_eq!(jobs.loads("B"), [(0, 2), (2, 16)]);
+}
+
+/// 4.5: a job that has nothing left but recipients to read is read for when it has its turn, however few
+/// places are free, before one behind it is served.
+#[test]
+fn a_dry_mailing_reads_on_before_others_pass() {
+    let mut jobs =
+        Jobs::new(small(&[("t.process_limit", "3"), ("default_recipient_refill_limit", "1000000")]));
+    jobs.send("M", 0, &[("t/p", 2), ("t/q", 2)]);
+    assert_eq!(jobs.selected("t"), "M:p M:p");
+    jobs.send("N", 1, &[("t/r", 1)]);
+    (0..2).for_each(|_| jobs.finish("M"));
+    assert_eq!(jobs.selected("t"), "M:p M:p M:q M:q N:r");
+}
+
+/// 1.9 and 1.11: the first piece is what the limit leaves, and what is being read for others counts.
+#[test]
+fn recipients_that_are_being_read_count_already() {
+    let config = postfix(&[
+        ("qmgr_message_active_limit", "100"),
+        ("qmgr_message_recipient_limit", "100"),
+        ("qmgr_message_recipient_minimum", "7"),
+    ]);
+    let mut world = World::new(config);
+    let mails: Vec<_> = (0..3).map(|n| world.make(&n.to_string(), &[("x.test", 80)])).collect();
+    mails.into_iter().for_each(|mail| world.engine.handle_accepted(world.now, mail.stored, None));
+    let mut limits = Vec::new();
+    while let Some(effect) = world.engine.poll_effect() {
+        if let Effect::Load { limit, .. } = effect {
+            limits.push(limit);
+        }
+    }
+    assert_eq!(limits, [100, 20, 7], "80 of the first are on their way, then 20 of the second");
 }
 
 /// 1.11: however long a mailing is, what is in memory is bounded by its minimum and the slots of its
