@@ -27,4 +27,5 @@ mod routing;
 mod second_engine;
 mod status;
 mod stop;
+mod submission;
 mod undelete;

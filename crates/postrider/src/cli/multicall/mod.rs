@@ -5,6 +5,7 @@ mod postcat;
 mod postqueue;
 mod postsuper;
 mod qshape;
+mod relay;
 mod sendmail;
 mod submission;
 mod submit;

@@ -1,6 +1,7 @@
-//! sendmail(1) and mailq(1): submission from standard input with -t -f -F -i -oi -B -N -R -V, and -bp and
-//! -q with what may follow it. Other -o options are accepted and change nothing. As there, all options
-//! are read before anything is done, the last mode wins, and what postqueue(1) does it does in its name.
+//! sendmail(1) and mailq(1): submission from standard input with -t -f -F -i -oi -B -N -R -V or as SMTP with
+//! -bs, and -bp and -q with what may follow it. Other -o options are accepted and change nothing. As there,
+//! all options are read before anything is done, the last mode wins, and what postqueue(1) does it does in
+//! its name.
 //!
 //! Different: the message goes to the engine's SMTP front-end at once. When nobody listens there it is
 //! refused with exit code 75 instead of being dropped into a directory for later.
@@ -12,6 +13,7 @@ use mail::{Notify, ParameterError, Ret};
 use super::super::complain;
 use super::super::failure::{Failure, exit};
 use super::postqueue;
+use super::relay;
 use super::submission::{self, Submission};
 use super::submit;
 
@@ -30,6 +32,8 @@ enum Mode {
     Flush,
     /// -q with a time: starts a daemon, and that is running anyway.
     Interval,
+    /// -bs: SMTP on standard input and output.
+    Session,
     /// newaliases: there are no alias files here.
     Aliases,
 }
@@ -75,6 +79,8 @@ fn carry_out(mut asked: Asked) -> Result<u8, Failure> {
         (Mode::List, ..) => return none("display queue mode", postqueue::list),
         (Mode::Flush, ..) => return none("flush queue mode", postqueue::flush_all),
         (Mode::Aliases, ..) => return none("alias initialization mode", || Ok(exit::DONE)),
+        (Mode::Session, ..) if asked.submission.recipients.is_empty() => return relay::run(),
+        (Mode::Session, ..) => return Err(usage("stand-alone mode requires no recipient".to_owned())),
         (Mode::Interval, ..) => return Ok(exit::DONE),
     }
     let operands = std::mem::take(&mut asked.submission.recipients);
@@ -158,6 +164,7 @@ fn mode(text: &str) -> Result<Mode, Failure> {
         Some('p') => Ok(Mode::List),
         Some('m') => Ok(Mode::Deliver),
         Some('i') => Ok(Mode::Aliases),
+        Some('s') => Ok(Mode::Session),
         _ => Err(usage(format!("unsupported: -b{text}"))),
     }
 }
@@ -218,7 +225,7 @@ mod tests {
         for line in ["-B bad u@x.test", "-n u@x.test", "-X log u@x.test"] {
             assert_eq!(asked(line).err().unwrap().code(), EX_TEMPFAIL);
         }
-        assert_eq!(asked("-bs").err().unwrap().code(), EX_TEMPFAIL);
+        assert_eq!(asked("-bv").err().unwrap().code(), EX_TEMPFAIL);
         assert_eq!(asked("-f").err().unwrap().code(), EX_TEMPFAIL);
     }
 
@@ -246,6 +253,7 @@ mod tests {
         for (line, said) in [
             ("-bp u@x.test", "display queue mode requires no recipient"),
             ("-q u@x.test", "flush queue mode requires no recipient"),
+            ("-bs u@x.test", "stand-alone mode requires no recipient"),
             ("-bi u@x.test", "alias initialization mode requires no recipient"),
             ("-qRx.test u@x.test", "flush site requires no recipient"),
             ("-qI17 u@x.test", "flush queue_id requires no recipient"),

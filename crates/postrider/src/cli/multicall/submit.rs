@@ -22,7 +22,7 @@ const EX_UNAVAILABLE: u8 = 69;
 const EX_TEMPFAIL: u8 = 75;
 
 /// Longest wait for the front-end: it answers once the message is durable.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(300);
 
 /// Sends the message; an error unless every recipient was taken.
 pub(super) fn submit(submission: &Submission, message: &Message) -> Result<(), Failure> {
@@ -107,9 +107,13 @@ fn complete(submission: &Submission, message: &Message, envelope: &Envelope, dom
     content
 }
 
+/// Whoever submits keeps the message and tries again.
+pub(super) fn later(text: &str) -> Failure {
+    Failure::Told { code: EX_TEMPFAIL, text: text.to_owned() }
+}
+
 /// Where the engine really takes SMTP: it is asked, because a port of 0 in the settings says nothing.
-fn front_end(sources: &Sources) -> Result<SocketAddr, Failure> {
-    let later = |text: &str| Failure::Told { code: EX_TEMPFAIL, text: text.to_owned() };
+pub(super) fn front_end(sources: &Sources) -> Result<SocketAddr, Failure> {
     let mut engine = session::engine(sources).map_err(|failure| later(&failure.lines().join("; ")))?;
     let mut listen = Vec::new();
     for item in engine.ask(&Request::Status {})? {
