@@ -284,6 +284,11 @@ impl Spool {
         lock(&self.shared.corrupt).values().cloned().collect()
     }
 
+    /// Whether a message is in `corrupt`.
+    pub fn is_corrupt(&self, id: QueueId) -> bool {
+        lock(&self.shared.corrupt).contains_key(&id)
+    }
+
     /// What is left of a message in `corrupt`. Blocks on the disk.
     pub fn salvaged(&self, id: QueueId) -> io::Result<Salvaged> {
         self.shared.salvaged(id)

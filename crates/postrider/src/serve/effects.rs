@@ -397,6 +397,8 @@ impl Effects {
                 let envelope = self.active.get(&id).map(|active| active.envelope.clone());
                 maillog::expired(id, envelope.as_ref().and_then(|e| e.sender.as_ref()), forced);
             }
+            // Nobody asked for that: it is read once more so that the engine finds out.
+            Note::Requeued { id } if self.spool.is_corrupt(id) => {}
             other => super::notes::log(&other),
         }
     }

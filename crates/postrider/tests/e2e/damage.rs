@@ -83,6 +83,16 @@ fn one_damaged_message_is_set_aside_and_the_others_are_delivered() {
 /// the postmaster is told at once. It cannot be taken back, and a requeue says so.
 #[test]
 fn damage_found_by_a_look_is_told_at_once() {
+    lost_envelope(true);
+}
+
+/// The same where the start reads everything and finds it.
+#[test]
+fn damage_found_by_a_start_is_told_at_once() {
+    lost_envelope(false);
+}
+
+fn lost_envelope(clean: bool) {
     let place = Place::new();
     place.sink.refuse(vec![Refusal { at: "RCPT TO:<lost@".into(), reply: "450 4.2.0 later".into() }]);
     let setup = place.patient_setup();
@@ -91,7 +101,9 @@ fn damage_found_by_a_look_is_told_at_once() {
     let id =
         queue_id(&client.send("s@src.test", &["lost@x.test"], b"Subject: x\r\n\r\nx\r\n").expect("a reply"));
     wait_for_list(&engine, |list| list.iter().any(|message| message["queue_name"] == "deferred"));
-    engine.kill().unwrap_or_else(|error| panic!("{error}"));
+    // After a clean stop the next start reads no messages.
+    let ended = if clean { engine.stop().map(drop) } else { engine.kill().map(drop) };
+    ended.unwrap_or_else(|error| panic!("{error}"));
     // In the envelope, in what is recorded for the recipient, and in the `Received:` line.
     assert!(damage(&setup.spool().join("log"), b"lost@x.test") >= 1);
 
@@ -101,6 +113,10 @@ fn damage_found_by_a_look_is_told_at_once() {
     place.sink.wait_for(1).expect("a notice");
     assert_eq!(place.sink.received()[0].recipients, ["<postmaster@engine.test>"]);
     wait_for_list(&engine, |list| list.len() == 1);
+    // The log said "requeued" of it, which nobody had asked for.
+    let printed = engine.printed();
+    assert_eq!(printed.contains(&format!("{id}: saved in corrupt: ")), clean, "{printed}");
+    assert!(!printed.contains(&format!("{id}: requeued")), "{printed}");
     let output = engine.ask(&["queue", "requeue", &id]).expect("runs");
     expect_code(&output, &["queue", "requeue"], 65);
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be taken back"), "{output:?}");
