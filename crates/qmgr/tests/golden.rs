@@ -660,6 +660,37 @@ fn a_site_that_answered_its_probe_is_not_on_probation() {
     assert_eq!(finish(&mut world), 4, "one failure is one failure");
 }
 
+/// The first good delivery after a death lets out as many as the window has room for: it is 6 then, and the
+/// delivery that ends still counts. What is due by itself is due at 6000 s.
+#[test]
+fn mail_wakes_behind_the_probe_as_the_window_has_room() {
+    let mut config = Config::new(Preset::Postrider);
+    config.set("retry_jitter", "0").unwrap();
+    let mut world = World::new(config);
+    world.by_hand = true;
+    world.answer("x.test", &[Answer::SiteDown]);
+    let mails: Vec<_> = (0..30).map(|n| world.make(&n.to_string(), &[("x.test", 1)])).collect();
+    world.run_until(at(3000));
+    mails.into_iter().for_each(|mail| _ = world.accept(mail));
+    world.pump();
+    while let Some(number) = world.running.keys().next().copied() {
+        world.finish(number);
+        world.pump();
+    }
+    assert_eq!(world.engine.counts().deferred, 30);
+    world.answer("x.test", &[Answer::Ok]);
+    world.run_until(at(3300));
+    let probe = *world.running.keys().next().unwrap();
+    assert_eq!(world.engine.counts().active, 1, "one probes");
+    world.finish(probe);
+    world.pump();
+    assert_eq!(world.engine.counts().active, 5);
+    let next = *world.running.keys().next().unwrap();
+    world.finish(next);
+    world.pump();
+    assert_eq!(world.engine.counts().active, 6, "the window is 7 now, and one has just ended");
+}
+
 /// A scan sees a second ahead, but not what was put back while it ran: A fails at 9.5 s and is due at 10.5 s.
 /// The scan at 10 s tries it, cannot end because the active queue is full, and it is due at 11 s, within that
 /// second.
