@@ -90,9 +90,13 @@ impl Shared {
 
 /// Kills `rounds` times; everything random follows from `seed`.
 pub(crate) fn run(root: &Path, rounds: u32, seed: u64) -> Result<()> {
-    let program = program::build(root)?;
-    Workplace::run("kill", |place| kills(&program, place, rounds, seed, None))
+    run_program(&program::build(root)?, rounds, seed)
         .with_context(|| format!("replay it with: cargo xtask kill --rounds {rounds} --seed {seed}"))
+}
+
+/// The same with a program that is there.
+pub(crate) fn run_program(program: &Path, rounds: u32, seed: u64) -> Result<()> {
+    Workplace::run("kill", |place| kills(program, place, rounds, seed, None))
 }
 
 /// Whether this machine allows [`run_without_power`]; why not, if not.

@@ -41,8 +41,8 @@ const PARTS: [Part; 6] = [
     Part {
         name: "kill",
         allowed: || Ok(()),
-        run: |root, _, seed| {
-            kill::run(root, KILLS, seed)?;
+        run: |_, program, seed| {
+            kill::run_program(program, KILLS, seed)?;
             Ok(format!("{KILLS} rounds survived"))
         },
     },
