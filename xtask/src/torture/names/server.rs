@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -27,9 +27,12 @@ const TTL: u32 = 1;
 /// For a client over TCP that says nothing.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// It answers until the program ends.
+/// It answers until it is dropped.
 pub(super) struct NameServer {
+    place: SocketAddr,
     honest: Arc<AtomicBool>,
+    over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Everything that is asked is about one of these.
@@ -53,13 +56,13 @@ impl NameServer {
         let place = SocketAddr::new(IpAddr::V4(address), 53);
         let udp = UdpSocket::bind(place).with_context(|| format!("{place}: this needs root"))?;
         let tcp = TcpListener::bind(place)?;
-        let honest = Arc::new(AtomicBool::new(false));
+        let [honest, over] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         let truth = Truth { address };
-        let told = Arc::clone(&honest);
-        thread::spawn(move || over_udp(&udp, truth, &told));
-        let told = Arc::clone(&honest);
-        thread::spawn(move || over_tcp(&tcp, truth, &told));
-        Ok(NameServer { honest })
+        let (told, ended) = (Arc::clone(&honest), Arc::clone(&over));
+        let first = thread::spawn(move || over_udp(&udp, truth, &told, &ended));
+        let (told, ended) = (Arc::clone(&honest), Arc::clone(&over));
+        let second = thread::spawn(move || over_tcp(&tcp, truth, &told, &ended));
+        Ok(NameServer { place, honest, over, threads: vec![first, second] })
     }
 
     /// From now on only the truth.
@@ -68,9 +71,26 @@ impl NameServer {
     }
 }
 
-fn over_udp(socket: &UdpSocket, truth: Truth, honest: &AtomicBool) {
+/// The next round finds the port free.
+impl Drop for NameServer {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        // Both threads wait for somebody to ask. Should that fail, they are left to themselves.
+        let asked = UdpSocket::bind((self.place.ip(), 0)).and_then(|socket| socket.send_to(&[], self.place));
+        let connected = TcpStream::connect(self.place);
+        if asked.is_ok() && connected.is_ok() {
+            // They have nothing to say any more.
+            self.threads.drain(..).for_each(|thread| drop(thread.join()));
+        }
+    }
+}
+
+fn over_udp(socket: &UdpSocket, truth: Truth, honest: &AtomicBool, over: &AtomicBool) {
     let mut query = [0; 1500];
     while let Ok((length, from)) = socket.recv_from(&mut query) {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
         let Some(question) = Question::read(&query[..length]) else { continue };
         let said = match question.site() {
             _ if honest.load(Ordering::Relaxed) => Some(truth.told(&question)),
@@ -85,8 +105,11 @@ fn over_udp(socket: &UdpSocket, truth: Truth, honest: &AtomicBool) {
     }
 }
 
-fn over_tcp(listener: &TcpListener, truth: Truth, honest: &AtomicBool) {
+fn over_tcp(listener: &TcpListener, truth: Truth, honest: &AtomicBool, over: &AtomicBool) {
     for stream in listener.incoming().flatten() {
+        if over.load(Ordering::Relaxed) {
+            return;
+        }
         // Who hangs up has his answer, or will ask again.
         let _ = over_one(stream, truth, honest.load(Ordering::Relaxed));
     }
