@@ -1,6 +1,7 @@
 //! Admission: which message enters memory next, and how many of its recipients (the leaky bucket).
 //!
-//! Promises: at most `qmgr_message_active_limit` messages in memory; with room, incoming and deferred
+//! Promises: at most `qmgr_message_active_limit` messages in memory, and a few whose time has come while they
+//! wait for room ([`crate::overtime`]); with room, incoming and deferred
 //! take turns; after saturation new mail goes first. Recipients in memory are bounded by the recipient
 //! limit and a minimum for each message, counting those that are being read right now.
 
@@ -71,7 +72,7 @@ impl Engine {
         let limit = self.config.global.qmgr_message_active_limit;
         if self.active.len() as u64 >= limit {
             self.turn = Source::Incoming;
-            return false;
+            return self.import_beyond_limit(limit);
         }
         let first = self.turn;
         for source in [first, first.other()] {
@@ -85,7 +86,7 @@ impl Engine {
     }
 
     /// Brings a message into memory and asks for its recipients.
-    fn activate(&mut self, id: QueueId, activation: Activation) {
+    pub(crate) fn activate(&mut self, id: QueueId, activation: Activation) {
         let Some(stub) = self.stubs.get(id) else { return };
         let (from, due) = (stub.queue, stub.due);
         let minimum = signed(self.config.global.qmgr_message_recipient_minimum);
@@ -228,7 +229,9 @@ impl Engine {
             }
             self.stall_if_idle(job);
         }
-        if self.messages[key].entries == 0 {
+        if self.messages[key].activation.over_time {
+            self.serve_overtime(key);
+        } else if self.messages[key].entries == 0 {
             self.complete(key);
         }
     }

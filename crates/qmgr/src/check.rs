@@ -106,6 +106,7 @@ impl Engine {
             holds!(set(dead, Timer::TransportDead(index)), "{}: dead for ever", here.name);
             holds!(set(waits, Timer::TransportRate(index)), "{}: locked for ever", here.name);
         }
+        holds!(set(self.overtime.next, Timer::Overtime), "nobody looks at the mail that waits for room");
         let mut appointments = 0;
         for (key, message) in &self.messages {
             let id = message.id;

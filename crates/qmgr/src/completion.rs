@@ -187,13 +187,14 @@ impl Engine {
         let message = &self.messages[key];
         let id = message.id;
         let wakeup = self.config.global.site_recovery_wakeup;
-        let spent = message.attempted || message.deferred_itself || !wakeup;
+        let passed_over = message.order == Some(Order::Return) && !message.attempted;
+        let spent = !passed_over && (message.attempted || message.deferred_itself || !wakeup);
         let site_wait = wakeup && !message.deferred_itself && !message.waits_for.is_empty();
         let due = self.due_after(key);
         let message = &self.messages[key];
         let queue = match message.order {
             Some(Order::Hold) => Queue::Hold,
-            Some(Order::Requeue) => Queue::Incoming,
+            Some(Order::Requeue | Order::Return) => Queue::Incoming,
             Some(Order::Delete) | None => Queue::Deferred,
         };
         let reason = message.reason.clone();
@@ -212,7 +213,9 @@ impl Engine {
         }
         match queue {
             Queue::Hold => self.note(Note::Held { id }),
-            Queue::Incoming => self.note(Note::Requeued { id }),
+            Queue::Incoming if self.messages[key].order == Some(Order::Requeue) => {
+                self.note(Note::Requeued { id });
+            }
             _ => {}
         }
         if site_wait && queue == Queue::Deferred {

@@ -18,6 +18,7 @@ use crate::flush_background::Background;
 use crate::job::{Job, JobKey};
 use crate::message::{Message, MessageKey, Order, Reasons, Stubs};
 use crate::note::{FlushOf, Note};
+use crate::overtime::Overtime;
 use crate::params::{Config, ParameterError};
 use crate::peer::{Peer, PeerKey};
 use crate::scan::{Released, Scan, Source};
@@ -85,6 +86,8 @@ pub struct Engine {
     /// The last period of `queue_run_delay` that was scanned; nothing before the first event.
     pub(crate) scan_period: Option<i64>,
     pub(crate) released: Released,
+    /// Mail that waits for room and whose time has come.
+    pub(crate) overtime: Overtime,
     pub(crate) flushes: BTreeMap<u64, SiteFlush>,
     pub(crate) flushes_begun: u64,
     /// Refreshes and purges under way.
@@ -143,6 +146,7 @@ impl Engine {
             turn: Source::Incoming,
             scan_period: None,
             released: VecDeque::new(),
+            overtime: Overtime::default(),
             flushes: BTreeMap::new(),
             flushes_begun: 0,
             background: Background::default(),
@@ -283,6 +287,7 @@ impl Engine {
             Timer::TransportDead(index) => self.revive_transport(index, "it is time to try again"),
             Timer::TransportRate(index) => self.unlock_transport(index),
             Timer::Destination(key) => self.destination_timeout(key),
+            Timer::Overtime => self.look_for_overtime(),
             Timer::BounceReport(key) => self.report_early(key),
         }
     }

@@ -30,6 +30,7 @@ mod learned;
 mod message;
 mod note;
 mod operator;
+mod overtime;
 mod params;
 mod peer;
 mod preempt;

@@ -163,12 +163,14 @@ impl Stubs {
     }
 }
 
-/// What an operator ordered about a message while it was in memory.
+/// What is to become of a message in memory instead of its attempts; an operator ordered it, except the last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
     Hold,
     Requeue,
     Delete,
+    /// Back to where it waits for room: see [`crate::overtime`].
+    Return,
 }
 
 /// How a message came into memory this time.
@@ -180,6 +182,8 @@ pub(crate) struct Activation {
     pub(crate) revive: bool,
     /// Only recipients of this site are tried.
     pub(crate) scope: Option<SiteId>,
+    /// It came in beyond the limit, because its time has come.
+    pub(crate) over_time: bool,
     /// The site flush that released it.
     pub(crate) flush: Option<u64>,
 }

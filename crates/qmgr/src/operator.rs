@@ -39,6 +39,7 @@ impl Engine {
                 return true;
             }
             Order::Hold if matches!(queue, Queue::Hold | Queue::Corrupt) => return false,
+            Order::Return => return false,
             Order::Hold => {
                 self.stubs.enter(id, Queue::Hold, due);
                 self.save(id, Vec::new(), None);
@@ -56,7 +57,7 @@ impl Engine {
     }
 
     /// Takes back all entries of a message that no agent has. Its run may end with that.
-    fn withdraw(&mut self, key: MessageKey) {
+    pub(crate) fn withdraw(&mut self, key: MessageKey) {
         for entry in self.waiting_entries(key) {
             let recipients = self.entries[entry].recipients.len();
             self.messages[key].untried += u32::try_from(recipients).unwrap_or(u32::MAX);

@@ -248,6 +248,7 @@ impl Engine {
                 revive: flush.revive && !flush.probed,
                 scope: Some(scope),
                 flush: Some(number),
+                over_time: false,
             };
             flush.probed = true;
             flush.in_flight += 1;

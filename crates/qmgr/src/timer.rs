@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     TransportRate(usize),
     /// Death, rate delay, or memory of a destination ends.
     Destination(DestinationKey),
+    /// Mail that waits for room may have waited long enough.
+    Overtime,
     /// Failed recipients are reported before the run ends.
     BounceReport(MessageKey),
 }

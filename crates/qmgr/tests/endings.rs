@@ -6,7 +6,7 @@ mod world;
 use std::time::Duration;
 
 use mail::{QueueId, Rng};
-use qmgr::{Config, Preset};
+use qmgr::{Config, Note, Preset, Queue};
 use world::{Answer, World};
 
 const SITES: [&str; 4] = ["a.test", "b.test", "lmtp/c.test", "lmtp/d.test"];
@@ -133,6 +133,46 @@ fn every_seed(name: &str, property: fn(u64)) {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+/// Memory is full of mail that hangs; what waits for room behind it has its times all the same.
+#[test]
+fn mail_that_waits_for_room_is_warned_and_ends_in_time() {
+    let mut config = Config::default();
+    for (name, value) in
+        [("qmgr_message_active_limit", "2"), ("delay_warning_time", "1h"), ("maximal_queue_lifetime", "3h")]
+    {
+        config.set_any(name, value).expect("valid");
+    }
+    let mut world = World::new(config);
+    world.by_hand = true;
+    for name in ["hangs", "hangs, too"] {
+        world.send(name, &[("a.test", 1)]);
+    }
+    let waiting: Vec<QueueId> = (0..5).map(|n| world.send(&format!("w{n}"), &[("b.test", 2)])).collect();
+    let told = |world: &World, id: QueueId| -> Vec<&'static str> {
+        let words = world.notes.iter().filter_map(|(_, note)| match note {
+            Note::Warned { id: of, positions } if *of == id && positions.len() == 2 => Some("warned"),
+            Note::Expired { id: of, positions, .. } if *of == id && positions.len() == 2 => Some("expired"),
+            _ => None,
+        });
+        words.collect()
+    };
+    world.run_for(Duration::from_secs(3590));
+    assert!(waiting.iter().all(|id| told(&world, *id).is_empty()));
+    world.run_for(Duration::from_secs(80));
+    for id in &waiting {
+        assert_eq!(told(&world, *id), ["warned"]);
+        assert_eq!(world.queue(*id), Some(Queue::Incoming), "it waits on");
+        assert_eq!(world.engine.message(*id).map(|message| message.attempts), Some(0));
+    }
+    world.run_for(Duration::from_secs(2 * 3600));
+    for id in &waiting {
+        assert_eq!(told(&world, *id), ["warned", "expired"]);
+        assert_eq!(world.queue(*id), None);
+    }
+    assert_eq!(world.engine.counts().active, 2);
+    world.engine.check_invariants().expect("all is well");
 }
 
 #[test]
