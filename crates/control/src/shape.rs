@@ -5,6 +5,7 @@
 //! first, 300 s into the second, 600 s into the third bucket).
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -75,11 +76,16 @@ pub struct Row<'t> {
     pub total: u64,
     /// By bucket.
     pub counts: Cow<'t, [u64]>,
+    /// Where it stands, as far as that is told without the whole name.
+    place: (Reverse<u64>, usize, [u8; 8]),
 }
 
 impl<'t> Row<'t> {
     fn new(name: &'t str, counts: Cow<'t, [u64]>) -> Row<'t> {
-        Row { name, total: counts.iter().sum(), counts }
+        let total = counts.iter().sum();
+        let mut beginning = [0; 8];
+        beginning.iter_mut().zip(name.bytes()).for_each(|(place, byte)| *place = byte);
+        Row { name, total, counts, place: (Reverse(total), name.len(), beginning) }
     }
 }
 
@@ -141,10 +147,7 @@ impl Table {
         let mut rows = vec![Row::new("TOTAL", Cow::Owned(total))];
         rows.extend(self.counts().map(|(name, counts)| Row::new(name, Cow::Borrowed(counts))));
         rows.extend(self.sums.iter().map(|(name, counts)| Row::new(name, Cow::Borrowed(counts))));
-        rows.sort_unstable_by(|a, b| {
-            let sizes = b.total.cmp(&a.total).then(a.name.len().cmp(&b.name.len()));
-            sizes.then_with(|| a.name.cmp(b.name))
-        });
+        rows.sort_unstable_by(|a, b| a.place.cmp(&b.place).then_with(|| a.name.cmp(b.name)));
         rows
     }
 

@@ -42,15 +42,24 @@ fn cells<'r>(row: &'r Row<'_>) -> impl Iterator<Item = u64> + 'r {
 }
 
 fn padded(out: &mut String, text: &str, width: usize) {
-    out.extend(std::iter::repeat_n(' ', width.saturating_sub(text.chars().count())));
+    blanks(out, width.saturating_sub(text.chars().count()));
     out.push_str(text);
+}
+
+fn blanks(out: &mut String, mut count: usize) {
+    const BLANKS: &str = "                                                                ";
+    while count > 0 {
+        let piece = count.min(BLANKS.len());
+        out.push_str(&BLANKS[..piece]);
+        count -= piece;
+    }
 }
 
 /// A table of a hundred thousand sites has a million numbers, most of them 0.
 fn number(out: &mut String, number: u64, width: usize) {
     match number {
         0..=9 => {
-            out.extend(std::iter::repeat_n(' ', width - 1));
+            blanks(out, width - 1);
             out.push(char::from(b'0' + number as u8));
         }
         _ => padded(out, &number.to_string(), width),

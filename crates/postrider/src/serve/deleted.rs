@@ -13,12 +13,14 @@ use control::{MessageItem, Selector};
 use mail::{QueueId, Time, Verdict};
 use qmgr::{MessageView, Stored};
 use spool::{Ending, Spool, StateChange, StoredMessage, Summary};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::engine_task::now;
 use super::routes::Routes;
 use super::{convert, listing};
 
-/// How often it is looked whose time is over.
+/// How often it is looked whose time is over, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for deletions on their way to the disk.
 const SETTLED_MAX: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ pub(crate) struct Deleted {
     state: Mutex<State>,
     /// Nothing is left to be marked.
     settled: Condvar,
+    /// [`State::first`] is sooner than it was.
+    sooner: Notify,
 }
 
 #[derive(Default)]
@@ -37,6 +41,8 @@ struct State {
     /// When each message is gone for good. A message is entered once its mark is on the way to the disk,
     /// so that taking it back always comes after.
     ends: BTreeMap<QueueId, Time>,
+    /// No end is before this; nothing when there is none.
+    first: Option<Time>,
     /// Still to be marked, by a thread that runs while there are any.
     unmarked: VecDeque<QueueId>,
     marking: bool,
@@ -45,12 +51,21 @@ struct State {
 impl Deleted {
     /// A grace of zero keeps nothing.
     pub(crate) fn new(spool: Arc<Spool>, grace: Duration) -> Deleted {
-        Deleted { spool, grace, state: Mutex::default(), settled: Condvar::new() }
+        Deleted { spool, grace, state: Mutex::default(), settled: Condvar::new(), sooner: Notify::new() }
     }
 
     /// At the start: a deleted message that was found in the spool, and when it is gone for good.
     pub(crate) fn found(&self, id: QueueId, end: Time) {
-        self.state().ends.insert(id, end);
+        self.enter(id, end);
+    }
+
+    fn enter(&self, id: QueueId, end: Time) {
+        let mut state = self.state();
+        state.ends.insert(id, end);
+        if state.first.is_none_or(|first| end < first) {
+            state.first = Some(end);
+            self.sooner.notify_one();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,7 +105,7 @@ impl Deleted {
         let mut summary = Summary { due: end, ..stored.summary };
         summary.flags.deleted = true;
         self.spool.update(id, StateChange { summary, recipients: Vec::new() }, None);
-        self.state().ends.insert(id, end);
+        self.enter(id, end);
     }
 
     /// Waits until every deletion that was told is on the way to the disk, at most [`SETTLED_MAX`]. Blocks.
@@ -103,15 +118,25 @@ impl Deleted {
     /// Frees, for ever, what nobody can take back any more.
     pub(crate) async fn forget_in_time(self: Arc<Self>) {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            let first = self.state().first;
+            match first {
+                None => self.sooner.notified().await,
+                Some(end) => {
+                    let wait = end.since(now()).max(LOOK_EVERY);
+                    // Whether it is time or there is a sooner one, the next look is due.
+                    let _ = timeout(wait, self.sooner.notified()).await;
+                }
+            }
             let now = now();
-            self.state().ends.retain(|id, end| {
+            let mut state = self.state();
+            state.ends.retain(|id, end| {
                 let over = *end <= now;
                 if over {
                     self.spool.finish(*id, Ending::Deleted, None);
                 }
                 !over
             });
+            state.first = state.ends.values().min().copied();
         }
     }
 

@@ -15,7 +15,9 @@ use super::notices::{self, Rarely};
 use super::reports::Reports;
 
 /// How often the spool is asked: soon enough to be read by whoever wonders, seldom enough to cost nothing.
-const ASKED_EVERY: Duration = Duration::from_secs(2);
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// The same while it takes no mail.
+const TROUBLED_ASKED_EVERY: Duration = Duration::from_secs(2);
 /// How often a lasting trouble is repeated.
 const REMINDED_EVERY: Duration = Duration::from_secs(300);
 
@@ -50,7 +52,8 @@ pub(crate) async fn watch(spool: Arc<Spool>, reports: Reports) {
             let told = notices::tell(reports.clone(), NotifyClass::Resource, subject, lines.clone()).await;
             owed = (!told).then_some(lines);
         }
-        tokio::time::sleep(ASKED_EVERY).await;
+        let well = troubled.is_none() && owed.is_none();
+        tokio::time::sleep(if well { ASKED_EVERY } else { TROUBLED_ASKED_EVERY }).await;
     }
 }
 

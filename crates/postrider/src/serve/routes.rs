@@ -18,6 +18,7 @@ use delivery::TransportConfig;
 use mail::{Address, Envelope, Verdict};
 use qmgr::{Batch, Pending, Route};
 use spool::RecipientRecord;
+use tokio::sync::Notify;
 use tracing::{error, info};
 
 use super::reload::one_line;
@@ -31,6 +32,8 @@ const TABLE_LOOK: Duration = Duration::from_secs(2);
 pub(crate) struct Routes {
     router: ArcSwap<Resolver>,
     rules: Mutex<InForce>,
+    /// Other settings are in force; without a table there is nothing else to wait for.
+    replaced: Notify,
 }
 
 /// A routing that has been read and not yet put into force.
@@ -97,7 +100,7 @@ impl Routes {
         }
         let router = rules.resolver(table.as_deref().ok());
         let in_force = InForce { rules: Arc::new(rules), read: stamp, seen: stamp };
-        Routes { router: ArcSwap::from_pointee(router), rules: Mutex::new(in_force) }
+        Routes { router: ArcSwap::from_pointee(router), rules: Mutex::new(in_force), replaced: Notify::new() }
     }
 
     /// Reads what the routing of these settings needs. Blocks on the disk.
@@ -114,6 +117,7 @@ impl Routes {
         let mut in_force = self.in_force();
         self.router.store(Arc::new(rules.resolver(table.as_deref())));
         *in_force = InForce { rules: Arc::new(rules), read: stamp, seen: stamp };
+        self.replaced.notify_one();
     }
 
     fn in_force(&self) -> MutexGuard<'_, InForce> {
@@ -123,10 +127,11 @@ impl Routes {
     /// Looks after the table for as long as it is polled.
     pub(crate) async fn watch_table(self: Arc<Routes>) {
         loop {
-            tokio::time::sleep(TABLE_LOOK).await;
             if self.in_force().rules.route.map_file.is_none() {
+                self.replaced.notified().await;
                 continue;
             }
+            tokio::time::sleep(TABLE_LOOK).await;
             let routes = self.clone();
             // A disk that hangs is waited for: there is nothing else to do here.
             if let Err(failure) = tokio::task::spawn_blocking(move || routes.look_at_table()).await {
