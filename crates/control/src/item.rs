@@ -61,8 +61,8 @@ pub struct ChangedItem {
 /// How old the mail of some sites is.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ShapeItem {
-    /// Site and unfinished recipients by bucket of age; buckets that are missing at the end are empty.
-    pub sites: Vec<(String, Vec<u64>)>,
+    /// Site, and for each bucket of age that is not empty its number from 0 and the unfinished recipients.
+    pub sites: Vec<(String, Vec<(u32, u64)>)>,
 }
 
 /// One message in a listing: the fields of `postqueue -j`, then Postrider's own.

@@ -132,9 +132,11 @@ impl Table {
         self.of(name)[bucket] += 1;
     }
 
-    /// Counts what was counted elsewhere in the same buckets; empty ones at the end may be missing.
-    pub fn add_counts(&mut self, name: &str, found: &[u64]) {
-        self.of(name).iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
+    /// Counts what was counted elsewhere, by number of the bucket. What is beyond the last one counts there.
+    pub fn add_counts(&mut self, name: &str, found: &[(u32, u64)]) {
+        let counts = self.of(name);
+        let last = counts.len() - 1;
+        found.iter().for_each(|(bucket, count)| counts[last.min(*bucket as usize)] += count);
     }
 
     /// The rows with `TOTAL`, largest first, ties by the shorter name, then by name. `TOTAL` takes part,

@@ -42,7 +42,8 @@ fn cells<'r>(row: &'r Row<'_>) -> impl Iterator<Item = u64> + 'r {
 }
 
 fn padded(out: &mut String, text: &str, width: usize) {
-    blanks(out, width.saturating_sub(text.chars().count()));
+    let length = if text.is_ascii() { text.len() } else { text.chars().count() };
+    blanks(out, width.saturating_sub(length));
     out.push_str(text);
 }
 
@@ -68,6 +69,9 @@ fn number(out: &mut String, number: u64, width: usize) {
 
 /// A name that is too long loses its beginning: `+` takes its place, in a parent's row `.+`.
 fn short(name: &str, width: usize) -> Cow<'_, str> {
+    if name.len() <= width {
+        return Cow::Borrowed(name);
+    }
     let length = name.chars().count();
     if length <= width {
         return Cow::Borrowed(name);

@@ -50,7 +50,7 @@ pub(crate) async fn count(
     engine: &EngineHandle,
     spool: &Arc<Spool>,
     routes: &Arc<Routes>,
-) -> Result<Vec<ShapeItem>, Refusal> {
+) -> Result<impl Iterator<Item = ShapeItem> + Send, Refusal> {
     let now = now();
     let mut shape = Shape::new(listing::queues(&queues));
     let (mut counts, mut tries, mut names) = (Counts::default(), 1, None);
@@ -129,29 +129,35 @@ async fn read(
     Ok(())
 }
 
-fn items(counts: Counts, buckets: Buckets, names: Vec<(u32, Arc<str>)>) -> Vec<ShapeItem> {
+/// The answer, made while it is sent.
+fn items(counts: Counts, buckets: Buckets, names: Vec<(u32, Arc<str>)>) -> impl Iterator<Item = ShapeItem> {
     let Counts { numbered, mut named } = counts;
-    let mut items = vec![ShapeItem::default()];
-    let mut put = |name: String, counts: Vec<u64>| match items.last_mut() {
-        Some(item) if item.sites.len() < SITES_AT_ONCE => item.sites.push((name, counts)),
-        _ => items.push(ShapeItem { sites: vec![(name, counts)] }),
-    };
-    for (site, name) in names {
+    let row = move |(site, name): (u32, Arc<str>), named: &mut BTreeMap<String, Vec<u64>>| {
         let from = site as usize * buckets.count;
-        let mut row = numbered.get(from..from + buckets.count).unwrap_or_default();
-        while let Some((0, rest)) = row.split_last() {
-            row = rest;
-        }
+        let row = numbered.get(from..from + buckets.count).unwrap_or_default();
         let row = row.iter().map(|count| u64::from(*count));
-        match named.remove(&*name) {
+        let counts = match named.remove(&*name) {
             Some(mut counts) => {
                 counts.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
-                put(name.to_string(), counts);
+                filled(counts.into_iter())
             }
-            None if row.len() > 0 => put(name.to_string(), row.collect()),
-            None => {}
-        }
-    }
-    named.into_iter().for_each(|(name, counts)| put(name, counts));
-    items
+            None => filled(row),
+        };
+        (name.to_string(), counts)
+    };
+    let mut names = names.into_iter();
+    let next_row = move || {
+        let other = |(name, counts): (String, Vec<u64>)| (name, filled(counts.into_iter()));
+        names.next().map(|name| row(name, &mut named)).or_else(|| named.pop_first().map(other))
+    };
+    let mut rows = std::iter::from_fn(next_row).filter(|(_, counts)| !counts.is_empty()).fuse();
+    std::iter::from_fn(move || {
+        let sites: Vec<_> = rows.by_ref().take(SITES_AT_ONCE).collect();
+        (!sites.is_empty()).then_some(ShapeItem { sites })
+    })
+}
+
+/// The buckets that are not empty, with their numbers.
+fn filled(row: impl Iterator<Item = u64>) -> Vec<(u32, u64)> {
+    (0..).zip(row).filter(|(_, count)| *count > 0).collect()
 }
