@@ -62,20 +62,21 @@ impl Engine {
             return ShapePage::Anew;
         }
         let mut seen = 0;
-        for (id, stub) in self.stubs.after(shape.after).take(limit) {
+        let counts = Queue::ALL.map(|queue| shape.queues.contains(&queue));
+        // Not a loop: through this iterator it takes twice as long.
+        self.stubs.after(shape.after).take(limit).for_each(|(id, stub)| {
             seen += 1;
             shape.after = Some(id);
-            if !shape.queues.contains(&stub.queue) {
-                continue;
+            if !counts[stub.queue as usize] {
+                return;
             }
             if stub.queue == Queue::Corrupt || stub.sites.as_slice().len() != stub.unfinished as usize {
-                shape.unclear.push(id);
-                continue;
+                return shape.unclear.push(id);
             }
             // Each of its sites has one at least, so that it is one.
             let waiting = |site: &SiteId| Waiting { site: site.index() as u32, arrived: stub.arrived };
             shape.waiting.extend(stub.sites.as_slice().iter().map(waiting));
-        }
+        });
         if seen < limit { ShapePage::Last } else { ShapePage::More }
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn run(queues: Vec<QueueName>, by_sender: bool, sources: &Sources) ->
     let queues = if queues.is_empty() { DEFAULT_QUEUES.to_vec() } else { queues };
     let table = count(queues, by_sender, Buckets::default(), sources)?;
     let mut output = Output::open();
-    output.bytes(format::shape(&table, format::SHAPE_WIDTH, None).as_bytes())?;
+    format::shape(&table, format::SHAPE_WIDTH, None, |piece| output.bytes(piece.as_bytes()))?;
     output.finish()?;
     Ok(exit::DONE)
 }

@@ -8,12 +8,20 @@ use control::shape::{Row, Table};
 const NAME_WIDTH_MIN: usize = 18;
 /// Least width of the other columns.
 const COUNT_WIDTH_MIN: usize = 3;
+/// Bytes that are written at once: what a pipe holds.
+const PIECE: usize = 64 << 10;
 /// The width of the table, unless its columns need more.
 pub(crate) const SHAPE_WIDTH: usize = 80;
 
 /// The table with its heading, `width` columns wide; at most `rows` rows when a number is given. Widths
 /// follow the heading and the row of totals, and names take what is left, as in qshape.
-pub(crate) fn shape(table: &Table, width: usize, rows: Option<usize>) -> String {
+/// `put` gets it in pieces, so that whoever reads it can begin.
+pub(crate) fn shape<E>(
+    table: &Table,
+    width: usize,
+    rows: Option<usize>,
+    mut put: impl FnMut(&str) -> Result<(), E>,
+) -> Result<(), E> {
     let mut heading = vec!["T".to_owned()];
     heading.extend(table.buckets().headings());
     let all = table.rows();
@@ -25,7 +33,8 @@ pub(crate) fn shape(table: &Table, width: usize, rows: Option<usize>) -> String 
         .collect();
     let name_width = NAME_WIDTH_MIN.max(width.saturating_sub(widths.iter().sum()));
     let rows = all.len().min(rows.unwrap_or(usize::MAX));
-    let mut out = String::with_capacity((rows + 1) * (name_width + widths.iter().sum::<usize>() + 1));
+    let line = name_width + widths.iter().sum::<usize>() + 1;
+    let mut out = String::with_capacity(PIECE + 2 * line);
     padded(&mut out, "", name_width);
     heading.iter().zip(&widths).for_each(|(heading, width)| padded(&mut out, heading, *width));
     out.push('\n');
@@ -33,8 +42,12 @@ pub(crate) fn shape(table: &Table, width: usize, rows: Option<usize>) -> String 
         padded(&mut out, &short(row.name, name_width), name_width);
         cells(row).zip(&widths).for_each(|(cell, width)| number(&mut out, cell, *width));
         out.push('\n');
+        if out.len() >= PIECE {
+            put(&out)?;
+            out.clear();
+        }
     }
-    out
+    put(&out)
 }
 
 fn cells<'r>(row: &'r Row<'_>) -> impl Iterator<Item = u64> + 'r {
@@ -102,8 +115,17 @@ mod tests {
         let expected = "                    T  5 10 10+\n\
                         \x20            TOTAL  2  1  1   0\n\
                         \x20           a.test  2  1  1   0\n";
-        assert_eq!(shape(&table, 0, None), expected);
-        assert!(shape(&table, SHAPE_WIDTH, None).lines().all(|line| line.len() == SHAPE_WIDTH));
-        assert_eq!(shape(&table, 0, Some(1)).lines().count(), 2);
+        let text = |width, rows| {
+            let mut text = String::new();
+            let put = |piece: &str| -> Result<(), std::convert::Infallible> {
+                text.push_str(piece);
+                Ok(())
+            };
+            shape(&table, width, rows, put).unwrap();
+            text
+        };
+        assert_eq!(text(0, None), expected);
+        assert!(text(SHAPE_WIDTH, None).lines().all(|line| line.len() == SHAPE_WIDTH));
+        assert_eq!(text(0, Some(1)).lines().count(), 2);
     }
 }

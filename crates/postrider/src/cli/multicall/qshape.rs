@@ -58,7 +58,7 @@ pub(super) fn run(arguments: &[String]) -> Result<u8, Failure> {
     let table = if parents { with_parents(&table, subdomains_min) } else { table };
     let mut output = Output::open();
     let rows = output.is_terminal().then_some(TERMINAL_ROWS);
-    output.bytes(format::shape(&table, width, rows).as_bytes())?;
+    format::shape(&table, width, rows, |piece| output.bytes(piece.as_bytes()))?;
     output.finish()?;
     Ok(exit::DONE)
 }
