@@ -284,6 +284,11 @@ fn messages_of_a_segment_that_failed_are_moved_away_from_it() {
     let ids: Vec<_> = (0..4).map(|_| spool.next_id(Time::ZERO)).collect();
     accept(&spool, ids[0], 0, 1000).unwrap();
     accept(&spool, ids[1], 1, 1000).unwrap();
+    // The thread that makes spare segments has come to rest: the call that fails must not be one of its.
+    let mut calls = 0;
+    while std::mem::replace(&mut calls, disk.calls()) != calls {
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
     // A commit is a write and a sync.
     disk.fail_calls(disk.calls() + 1..disk.calls() + 2, io::ErrorKind::Other);
     accept(&spool, ids[2], 2, 1000).expect("a fresh segment takes the same batch");
