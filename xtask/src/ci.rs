@@ -17,8 +17,8 @@ use testkit::plain::{Client, Sink};
 use crate::program::Workplace;
 use crate::{deps, e2e, fuzz, kill, program, tidy, torture};
 
-/// Rounds in which the engine is killed here; `cargo xtask kill` takes any number. In some of them it ends before
-/// it is killed, and at least 50 kills are wanted.
+/// Rounds in which the engine is killed here; `cargo xtask kill` takes any number. In some it is stopped
+/// instead, and at least 50 kills are wanted.
 const KILL_ROUNDS: u32 = 64;
 
 /// One step.
