@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// The end of life: what waits for its turn has none any more.
-    pub(crate) fn give_up_waiting(&mut self, key: MessageKey) {
+    fn give_up_waiting(&mut self, key: MessageKey) {
         self.messages[key].time_over = true;
         for entry in self.waiting_entries(key) {
             let via = self.via(self.entries[entry].destination);
@@ -96,7 +96,7 @@ impl Engine {
 
     /// The sender is told of the delay in the middle of the run: of all recipients in memory that are not
     /// finished, those in delivery among them.
-    pub(crate) fn warn_early(&mut self, key: MessageKey) {
+    fn warn_early(&mut self, key: MessageKey) {
         let message = &self.messages[key];
         let warned = self.stubs.get(message.id).is_none_or(|stub| stub.flags.warned);
         if warned || message.early.is_some() {

@@ -86,9 +86,13 @@ impl DueQueue {
                 self.move_away();
             }
         } else {
-            self.far.entry(span(due)).or_default().insert(id, Packed::new(place));
-            self.far_len += 1;
+            self.put_far(id, place);
         }
+    }
+
+    fn put_far(&mut self, id: QueueId, place: Place) {
+        self.far.entry(span(place.0)).or_default().insert(id, Packed::new(place));
+        self.far_len += 1;
     }
 
     /// Takes out a message that is due then. Nothing happens when it is not there.
@@ -154,8 +158,7 @@ impl DueQueue {
             if span(place.0) <= self.near_span {
                 self.near.push(id, Reverse(place));
             } else {
-                self.far.entry(span(place.0)).or_default().insert(id, Packed::new(place));
-                self.far_len += 1;
+                self.put_far(id, place);
             }
         }
         self.near_limit = NEAR_MAX.max(2 * self.near.len());

@@ -103,13 +103,10 @@ impl Engine {
 
     /// A message that entered memory beyond the limit has been read.
     pub(crate) fn serve_overtime(&mut self, key: MessageKey) {
-        let message = &self.messages[key];
-        let end = backoff::end_of_life(&self.config.global, message.arrived, message.null_sender);
-        if self.now >= end {
-            self.give_up_waiting(key);
-        } else {
-            self.warn_early(key);
-            self.messages[key].order.get_or_insert(Order::Return);
+        self.forget_appointment(key);
+        self.keep_appointment(key);
+        if let Some(message) = self.messages.get_mut(key).filter(|message| !message.time_over) {
+            message.order.get_or_insert(Order::Return);
             self.withdraw(key);
         }
         // Without entries nothing above has ended the run.

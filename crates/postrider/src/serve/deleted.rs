@@ -54,12 +54,8 @@ impl Deleted {
         Deleted { spool, grace, state: Mutex::default(), settled: Condvar::new(), sooner: Notify::new() }
     }
 
-    /// At the start: a deleted message that was found in the spool, and when it is gone for good.
-    pub(crate) fn found(&self, id: QueueId, end: Time) {
-        self.enter(id, end);
-    }
-
-    fn enter(&self, id: QueueId, end: Time) {
+    /// A deleted message, just marked or found in the spool at the start, and when it is gone for good.
+    pub(crate) fn enter(&self, id: QueueId, end: Time) {
         let mut state = self.state();
         state.ends.insert(id, end);
         if state.first.is_none_or(|first| end < first) {

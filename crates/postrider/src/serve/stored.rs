@@ -58,7 +58,7 @@ impl Teller {
         let (mut undecided, mut corrupt, mut piece) = (Vec::new(), Vec::new(), Vec::with_capacity(PIECE));
         for Found { id, arrived, size, summary } in inventory {
             if summary.flags.deleted {
-                deleted.found(id, summary.due);
+                deleted.enter(id, summary.due);
                 continue;
             }
             let queue = summary.queue;
