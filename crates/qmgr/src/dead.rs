@@ -29,7 +29,7 @@ impl Engine {
             return *key;
         }
         let window = self.transports[transport].rules.initial;
-        let fresh = Destination::new(transport, Arc::clone(name), Arc::clone(nexthop), window);
+        let fresh = Destination::new(transport, Arc::clone(name), Arc::clone(nexthop).into(), window);
         let key = self.destinations.insert(fresh);
         let destinations = &mut self.transports[transport].destinations;
         destinations.insert(Arc::clone(name), key);

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use mail::{EnhancedStatus, QueueId, Time};
 use slotmap::new_key_type;
+use smol_str::SmolStr;
 
 use crate::feedback::Window;
-use crate::few::FewMap;
+use crate::few::FrontMap;
 use crate::peer::PeerKey;
 
 new_key_type! {
@@ -62,7 +63,7 @@ pub(crate) struct Destination {
     pub(crate) todo: u32,
     pub(crate) busy: u32,
     /// The peers with entries to do, in the order of selection.
-    pub(crate) peers: FewMap<Ready, PeerKey>,
+    pub(crate) peers: FrontMap<Ready, PeerKey>,
     /// Its place in the transport's set of what can be selected.
     pub(crate) ready: Option<Ready>,
     pub(crate) last_done: Option<Time>,
@@ -72,7 +73,7 @@ pub(crate) struct Destination {
     pub(crate) load: bool,
     pub(crate) store: bool,
     pub(crate) name: Arc<str>,
-    pub(crate) nexthop: Arc<str>,
+    pub(crate) nexthop: SmolStr,
     /// When the state ends by itself, or the destination is forgotten.
     pub(crate) timer: Option<Time>,
     pub(crate) clog_warned: Option<Time>,
@@ -91,7 +92,7 @@ pub(crate) struct Destination {
 pub(crate) type Ready = (u64, u64);
 
 impl Destination {
-    pub(crate) fn new(transport: usize, name: Arc<str>, nexthop: Arc<str>, window: u32) -> Destination {
+    pub(crate) fn new(transport: usize, name: Arc<str>, nexthop: SmolStr, window: u32) -> Destination {
         Destination {
             transport,
             name,
@@ -100,7 +101,7 @@ impl Destination {
             timer: None,
             todo: 0,
             busy: 0,
-            peers: FewMap::new(),
+            peers: FrontMap::new(),
             ready: None,
             last_done: None,
             load: false,

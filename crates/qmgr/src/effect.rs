@@ -7,6 +7,8 @@
 use std::sync::Arc;
 
 use mail::{Outcome, QueueId, Time};
+use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use crate::event::{DeliveryNumber, Flags, Queue, ReportKind};
 use crate::note::Note;
@@ -70,23 +72,12 @@ pub struct Delivery {
     pub id: QueueId,
     /// The transport.
     pub transport: Arc<str>,
-    /// Where to send to, as the resolver gave it.
-    pub nexthop: Arc<str>,
-    /// The destination as operators know it: the site it is scheduled, throttled and shown by.
-    pub destination: Arc<str>,
-    /// At least one.
-    pub recipients: Vec<Target>,
+    /// Where to send to, as the resolver gave it. Short ones, nearly all, are kept in place.
+    pub nexthop: SmolStr,
+    /// Their positions in the envelope, at least one.
+    pub recipients: SmallVec<[u32; 4]>,
     /// Whether to look for and to keep open connections.
     pub reuse: Reuse,
-}
-
-/// A recipient of a delivery.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Target {
-    /// Its position in the envelope.
-    pub position: u32,
-    /// The mailbox.
-    pub address: Arc<str>,
 }
 
 /// Hints about connection reuse (the destination is busy enough that it pays).

@@ -9,7 +9,7 @@ use slotmap::new_key_type;
 use smallvec::SmallVec;
 
 use crate::destination::{DestinationKey, State};
-use crate::effect::{Delivery, Effect, Reuse, Target};
+use crate::effect::{Delivery, Effect, Reuse};
 use crate::engine::Engine;
 use crate::event::DeliveryNumber;
 use crate::job::{Job, JobKey};
@@ -107,7 +107,8 @@ impl Engine {
         let ready = &self.transports[transport].ready;
         let Some((first, peer)) = ready.first() else { return };
         let job = self.peers[*peer].job;
-        let behind_cursor = ready.at_least((first.0, self.jobs[job].cursor + 1));
+        let Job { cursor, ref peers, .. } = self.jobs[job];
+        let behind_cursor = if peers.has_several() { ready.at_least((first.0, cursor + 1)) } else { None };
         let peer = behind_cursor.filter(|(at, _)| at.0 == first.0).map_or(*peer, |(_, peer)| *peer);
         if self.read_before(job) {
             self.turn_kept = Some(transport);
@@ -209,26 +210,29 @@ impl Engine {
         self.in_flight.insert(number, key);
         let entry = &self.entries[key];
         let here = &self.destinations[entry.destination];
-        let recipients = entry.recipients.iter();
-        let target = |to: &Assigned| Target { position: to.position, address: Arc::clone(&to.address) };
-        let delivery = Delivery {
+        self.outbox.push_back(Effect::Deliver(Delivery {
             number,
             id: self.messages[entry.message].id,
             transport: Arc::clone(&self.transports[here.transport].name),
-            nexthop: Arc::clone(&here.nexthop),
-            destination: Arc::clone(&here.name),
-            recipients: recipients.map(target).collect(),
+            nexthop: here.nexthop.clone(),
+            recipients: entry.recipients.iter().map(|recipient| recipient.position).collect(),
             reuse: Reuse { load: here.load, store: here.store },
-        };
-        self.note(Note::Select {
-            n: self.selections,
+        }));
+    }
+
+    /// What there is to log of a delivery that runs. Not sent like other notes: the request to deliver says
+    /// nearly as much, and every selection would be said twice.
+    pub fn selection(&self, number: DeliveryNumber) -> Option<Note> {
+        let entry = &self.entries[*self.in_flight.get(&number)?];
+        let here = &self.destinations[entry.destination];
+        Some(Note::Select {
+            n: number.0,
             number,
-            id: delivery.id,
-            transport: Arc::clone(&delivery.transport),
-            destination: Arc::clone(&delivery.destination),
-            recipients: delivery.recipients.len() as u32,
-        });
-        self.outbox.push_back(Effect::Deliver(delivery));
+            id: self.messages[entry.message].id,
+            transport: Arc::clone(&self.transports[here.transport].name),
+            destination: Arc::clone(&here.name),
+            recipients: u32::try_from(entry.recipients.len()).unwrap_or(u32::MAX),
+        })
     }
 
     /// The end of an entry, delivered or not. What was decided about its recipients is on record already.

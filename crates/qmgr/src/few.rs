@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use mail::AscendingMap;
+use smallvec::SmallVec;
 
 /// From this many pairs at the front on, new ones go behind it. A change moves at most half as many.
 const FRONT: usize = 32;
@@ -22,6 +23,11 @@ pub(crate) enum FewMap<K: Copy, V: Copy> {
 impl<K: Copy + Ord, V: Copy> FewMap<K, V> {
     pub(crate) fn new() -> FewMap<K, V> {
         FewMap::One(None)
+    }
+
+    /// Whether there may be more than one pair: false is certain.
+    pub(crate) fn has_several(&self) -> bool {
+        matches!(self, FewMap::Line(..))
     }
 
     pub(crate) fn get(&self, key: K) -> Option<V> {
@@ -89,10 +95,6 @@ impl<K: Copy + Ord, V: Copy> FewMap<K, V> {
         }
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = FewMap::new();
-    }
-
     /// The pair with the least key.
     pub(crate) fn first(&self) -> Option<(K, V)> {
         match self {
@@ -110,6 +112,74 @@ impl<K: Copy + Ord, V: Copy> FewMap<K, V> {
         let front = front.into_iter().flatten().copied();
         let rest = rest.into_iter().flat_map(|map| map.after(None));
         one.into_iter().chain(front).chain(rest.map(|(key, value)| (key, *value)))
+    }
+
+    /// All values, by key.
+    pub(crate) fn values(&self) -> impl Iterator<Item = V> {
+        self.iter().map(|(_, value)| value)
+    }
+}
+
+/// So many pairs are kept in place. More would be more to read each time, fewer would be read from
+/// elsewhere more often.
+const NEAR: usize = 3;
+
+/// An ordered map of pairs that are taken from the front one after the other, long after they came: the first
+/// few are kept in place, so that taking one seldom waits for memory that no cache holds.
+#[derive(Debug)]
+pub(crate) struct FrontMap<K: Copy, V: Copy> {
+    /// The least keys; empty when there are none at all.
+    near: SmallVec<[(K, V); NEAR]>,
+    rest: FewMap<K, V>,
+}
+
+impl<K: Copy + Ord, V: Copy> FrontMap<K, V> {
+    pub(crate) fn new() -> FrontMap<K, V> {
+        FrontMap { near: SmallVec::new(), rest: FewMap::new() }
+    }
+
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        let full = self.near.len() == NEAR;
+        let behind = self.near.last().is_some_and(|(last, _)| *last < key);
+        if behind && (full || self.rest.first().is_some()) {
+            return self.rest.insert(key, value);
+        }
+        match self.near.binary_search_by_key(&key, |(key, _)| *key) {
+            Ok(place) => self.near[place].1 = value,
+            Err(place) => {
+                if let Some((key, value)) = if full { self.near.pop() } else { None } {
+                    self.rest.insert(key, value);
+                }
+                self.near.insert(place, (key, value));
+            }
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: K) {
+        match self.near.iter().position(|(other, _)| *other == key) {
+            Some(place) => _ = self.near.remove(place),
+            None => self.rest.remove(key),
+        }
+        if self.near.is_empty() {
+            while let Some((key, value)) = self.rest.first().filter(|_| self.near.len() < NEAR) {
+                self.near.push((key, value));
+                self.rest.remove(key);
+            }
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = FrontMap::new();
+    }
+
+    /// The pair with the least key.
+    pub(crate) fn first(&self) -> Option<(K, V)> {
+        self.near.first().copied()
+    }
+
+    /// All pairs, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, V)> {
+        self.near.iter().copied().chain(self.rest.iter())
     }
 
     /// All values, by key.
@@ -136,23 +206,28 @@ mod tests {
     proptest! {
         #[test]
         fn equals_a_plain_map(steps in proptest::collection::vec((0u8..3, 0u8..250, any::<u8>()), 0..1500)) {
-            let (mut few, mut plain) = (FewMap::new(), BTreeMap::new());
+            let (mut few, mut front, mut plain) = (FewMap::new(), FrontMap::new(), BTreeMap::new());
             for (step, key, value) in steps {
                 match step {
                     0 => {
                         few.insert(key, value);
+                        front.insert(key, value);
                         plain.insert(key, value);
                     }
                     1 => {
                         *few.entry(key, value) |= 1;
+                        front.insert(key, few.get(key).unwrap());
                         *plain.entry(key).or_insert(value) |= 1;
                     }
                     _ => {
                         few.remove(key);
+                        front.remove(key);
                         plain.remove(&key);
                     }
                 }
                 prop_assert_eq!(few.get(key), plain.get(&key).copied());
+                prop_assert_eq!(front.first(), few.first());
+                prop_assert!(front.iter().eq(few.iter()));
                 prop_assert_eq!(few.first(), plain.first_key_value().map(|(key, value)| (*key, *value)));
                 prop_assert!(few.iter().eq(plain.iter().map(|(key, value)| (*key, *value))));
             }

@@ -47,7 +47,7 @@ impl Engine {
         (keep || suspended).then(|| LearnedDestination {
             transport: Arc::clone(&transport.name),
             destination: Arc::clone(&destination.name),
-            nexthop: Arc::clone(&destination.nexthop),
+            nexthop: destination.nexthop.clone().into(),
             window,
             seen: destination.last_done.unwrap_or(now),
             suspended_until: destination.timer.filter(|_| suspended),

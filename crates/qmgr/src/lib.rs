@@ -46,7 +46,7 @@ mod trigger;
 mod view;
 mod why;
 
-pub use effect::{Delivery, Effect, Ending, Reuse, StateChange, Target};
+pub use effect::{Delivery, Effect, Ending, Reuse, StateChange};
 pub use engine::Engine;
 pub use event::{Batch, DeliveryNumber, Flags, LoadError, Pending, Queue, Report, ReportKind, Route, Stored};
 pub use feedback::{Feedback, FeedbackError};

@@ -60,7 +60,7 @@ pub enum Note {
         /// The queue it came from.
         from: Queue,
     },
-    /// An entry was given to an agent.
+    /// An entry was given to an agent. Made by [`Engine::selection`](crate::Engine::selection).
     Select {
         /// 1, 2, … since the engine was made.
         n: u64,

@@ -75,8 +75,9 @@ impl Engine {
 #[derive(Debug, Default)]
 pub(crate) struct EntryQueue {
     first: Option<EntryKey>,
-    /// Empty when there is no first one.
-    rest: VecDeque<EntryKey>,
+    /// Nothing when there is no first one.
+    #[expect(clippy::box_collection, reason = "a queue in place would make every peer half as large again")]
+    rest: Option<Box<VecDeque<EntryKey>>>,
 }
 
 impl EntryQueue {
@@ -85,7 +86,7 @@ impl EntryQueue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
+        usize::from(self.first.is_some()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     pub(crate) fn front(&self) -> Option<EntryKey> {
@@ -93,26 +94,28 @@ impl EntryQueue {
     }
 
     pub(crate) fn back(&self) -> Option<EntryKey> {
-        self.rest.back().copied().or(self.first)
+        self.rest.as_ref().and_then(|rest| rest.back()).copied().or(self.first)
     }
 
     pub(crate) fn push_back(&mut self, entry: EntryKey) {
         match self.first {
             None => self.first = Some(entry),
-            Some(_) => self.rest.push_back(entry),
+            Some(_) => self.rest.get_or_insert_default().push_back(entry),
         }
     }
 
     /// Takes an entry out, wherever it is.
     pub(crate) fn remove(&mut self, entry: EntryKey) {
         if self.first == Some(entry) {
-            self.first = self.rest.pop_front();
-        } else if let Some(place) = self.rest.iter().position(|other| *other == entry) {
-            self.rest.remove(place);
+            self.first = self.rest.as_mut().and_then(|rest| rest.pop_front());
+        } else if let Some(rest) = &mut self.rest
+            && let Some(place) = rest.iter().position(|other| *other == entry)
+        {
+            rest.remove(place);
         }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &EntryKey> {
-        self.first.iter().chain(&self.rest)
+        self.first.iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 }

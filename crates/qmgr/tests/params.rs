@@ -243,12 +243,12 @@ fn destination_process_share_bounds_a_site_while_others_wait() {
         for n in 0..20 {
             world.send(&format!("slow {n}"), &[("slow.test", 1)]);
         }
-        let to_slow = world.running.values().filter(|delivery| &*delivery.destination == "slow.test").count();
+        let to_slow = world.running.values().filter(|delivery| delivery.nexthop == "slow.test").count();
         assert_eq!(to_slow, expected, "{share}");
         for n in 0..20 {
             world.send(&format!("fast {n}"), &[("fast.test", 1)]);
         }
-        let to_fast = world.running.values().filter(|delivery| &*delivery.destination == "fast.test").count();
+        let to_fast = world.running.values().filter(|delivery| delivery.nexthop == "fast.test").count();
         assert_eq!(to_fast, expected.min(8 - to_slow), "{share}");
     }
 }

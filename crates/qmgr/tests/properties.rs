@@ -287,9 +287,9 @@ fn share_agents(seed: u64) {
                 break;
             }
             let now = world.running.keys().next_back().copied();
-            let begun = now.filter(|_| now > newest).map(|number| world.running[&number].destination.clone());
+            let begun = now.filter(|_| now > newest).map(|number| world.destination_of(number));
             for site in world.engine.sites() {
-                let grew = begun.as_ref() == Some(&site.destination);
+                let grew = begun.as_deref() == Some(&*site.destination);
                 let others_wait =
                     before.iter().any(|other| other.destination != site.destination && other.todo > 0);
                 assert!(

@@ -270,7 +270,7 @@ impl Pair {
     fn finish(&mut self, rng: &mut Rng) {
         let place = rng.below(self.world.running.len() as u64) as usize;
         let number = *self.world.running.keys().nth(place).expect("in range");
-        let site = self.world.running[&number].destination.to_string();
+        let site = self.world.destination_of(number);
         self.plain.finish(MAILBOXES.iter().position(|name| site.starts_with(name)).expect("a mailbox"));
         self.world.finish(number);
     }

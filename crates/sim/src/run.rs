@@ -236,7 +236,7 @@ impl<'s> Run<'s> {
         if let Some(report) = sites::report(answer, &delivery) {
             self.narrator.ended(number, answer);
             if answer == Answer::Ok {
-                self.taken.extend(delivery.recipients.iter().map(|target| (delivery.id, target.position)));
+                self.taken.extend(delivery.recipients.iter().map(|position| (delivery.id, *position)));
             }
             self.engine.handle_report(self.now, number, report);
         }
@@ -282,7 +282,10 @@ impl<'s> Run<'s> {
             |narrator: &Narrator, id: QueueId, what: String| format!("{}: {what}", narrator.label(id));
         match effect {
             Effect::Load { id, from, limit } => self.load(id, from, limit),
-            Effect::Deliver(delivery) => self.begin_delivery(delivery)?,
+            Effect::Deliver(delivery) => {
+                self.engine.selection(delivery.number).into_iter().for_each(|note| self.narrate(note));
+                self.begin_delivery(delivery)?;
+            }
             Effect::Save { id, change } => {
                 match change.queue {
                     Queue::Active => {
@@ -349,19 +352,21 @@ impl<'s> Run<'s> {
 
     fn begin_delivery(&mut self, delivery: Delivery) -> Result<(), String> {
         let record = self.store.get(delivery.id);
-        for target in &delivery.recipients {
-            if record.is_none_or(|record| record.is_finished(target.position)) {
-                return Err(format!("{} was decided before, and is delivered again", target.address));
-            }
-            if self.taken.contains(&(delivery.id, target.position)) {
-                return Err(format!("{} has the message, and is delivered again", target.address));
-            }
+        for position in &delivery.recipients {
             let twice = |other: &InFlight| {
-                other.delivery.id == delivery.id && other.delivery.recipients.contains(target)
+                other.delivery.id == delivery.id && other.delivery.recipients.contains(position)
             };
-            if self.in_flight.values().any(twice) {
-                return Err(format!("{} is in two deliveries at once", target.address));
-            }
+            let wrong = if record.is_none_or(|record| record.is_finished(*position)) {
+                "was decided before, and is delivered again"
+            } else if self.taken.contains(&(delivery.id, *position)) {
+                "has the message, and is delivered again"
+            } else if self.in_flight.values().any(twice) {
+                "is in two deliveries at once"
+            } else {
+                continue;
+            };
+            let message = self.narrator.label(delivery.id);
+            return Err(format!("recipient {position} of {message} {wrong}"));
         }
         let (answer, takes) = self.sites.begin(&delivery);
         if answer != Answer::Hang {

@@ -53,8 +53,10 @@ impl Sites {
             "error" => return (Answer::Bounce, Duration::ZERO),
             _ => {}
         }
-        let Some(site) = self.sites.get(&delivery.nexthop) else { return (Answer::Ok, Duration::ZERO) };
-        let seen = self.seen.entry(Arc::clone(&delivery.nexthop)).or_default();
+        let Some(site) = self.sites.get(delivery.nexthop.as_str()) else {
+            return (Answer::Ok, Duration::ZERO);
+        };
+        let seen = self.seen.entry(delivery.nexthop.clone().into()).or_default();
         let answer = site.answers[(*seen).min(site.answers.len() - 1)];
         *seen += 1;
         (answer, site.takes)

@@ -36,7 +36,7 @@ impl Deliveries {
         let transport = self.transport(&delivery.transport);
         async move {
             let (number, id) = (delivery.number, delivery.id);
-            let positions: Vec<u32> = delivery.recipients.iter().map(|target| target.position).collect();
+            let positions = delivery.recipients.to_vec();
             let report = match content(spool, &delivery, envelope).await {
                 Ok((envelope, body)) => {
                     agents
@@ -44,7 +44,7 @@ impl Deliveries {
                             id,
                             number: number.0,
                             transport,
-                            nexthop: delivery.nexthop,
+                            nexthop: delivery.nexthop.into(),
                             envelope,
                             recipients: positions.clone(),
                             body,

@@ -207,6 +207,7 @@ impl World {
         match effect {
             Effect::Load { id, from, limit } => self.load(id, from, limit),
             Effect::Deliver(delivery) => {
+                self.notes.extend(self.engine.selection(delivery.number).map(|note| (self.now, note)));
                 self.running.insert(delivery.number, delivery);
             }
             Effect::Save { id, change } => self.save(id, change),
@@ -337,6 +338,14 @@ impl World {
         self.answers.get(&site).and_then(|answers| answers.first()).copied().unwrap_or(Answer::Ok)
     }
 
+    /// The destination of a delivery that runs.
+    pub(crate) fn destination_of(&self, number: DeliveryNumber) -> Arc<str> {
+        match self.engine.selection(number) {
+            Some(Note::Select { destination, .. }) => destination,
+            other => panic!("{number:?} runs: {other:?}"),
+        }
+    }
+
     /// Ends a delivery with the site's next answer.
     pub(crate) fn finish(&mut self, number: DeliveryNumber) {
         let answer = self.next_answer(number);
@@ -347,9 +356,9 @@ impl World {
             answers.remove(0);
         }
         if answer == Answer::Ok {
-            for target in &delivery.recipients {
+            for position in &delivery.recipients {
                 let name = self.mail[&delivery.id].name.clone();
-                *self.delivered.entry((name, target.position)).or_default() += 1;
+                *self.delivered.entry((name, *position)).or_default() += 1;
             }
         }
         self.engine.handle_report(self.now, number, report(answer));
