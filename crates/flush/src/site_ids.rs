@@ -1,20 +1,17 @@
-//! The ids that wait for one site: a sorted array while there are few, a tree when there are many.
+//! The ids that wait for one site: a sorted array while there are few, a map for ascending keys when there
+//! are many.
 //!
-//! Promises: ascending order, no duplicates, logarithmic changes however many there are.
-//!
-//! Known weakness: ids that arrive in ascending order leave tree nodes little more than half full, so
-//! a crowded site costs up to 18 bytes an id where the array costs 11.
+//! Promises: ascending order, no duplicates; the oldest id, which mostly ends first, is found without a
+//! search however many there are.
 
-use std::collections::{BTreeSet, btree_set};
 use std::iter::Copied;
-use std::ops::Bound;
 use std::slice;
 
-use mail::QueueId;
+use mail::{AscendingMap, AscendingPairs, QueueId};
 
 /// Most ids kept in the array; changing it moves at most this many words.
 const FEW_MAX: usize = 64;
-/// A tree that shrinks to this size turns back into an array. Well below [`FEW_MAX`], so that a site
+/// A map that shrinks to this size turns back into an array. Well below [`FEW_MAX`], so that a site
 /// at the border does not change form with every message.
 const MANY_MIN: usize = 32;
 /// The array grows by this many places: doubling would leave a good part of a small site's memory unused.
@@ -23,8 +20,8 @@ const FEW_STEP: usize = 2;
 #[derive(Debug)]
 pub(crate) enum SiteIds {
     Few(Vec<QueueId>),
-    #[expect(clippy::box_collection, reason = "a tree in place would add a word to every small site")]
-    Many(Box<BTreeSet<QueueId>>),
+    /// Boxed because in place it would add nine words to every small site.
+    Many(Box<AscendingMap<QueueId, ()>>),
 }
 
 impl SiteIds {
@@ -42,7 +39,7 @@ impl SiteIds {
     pub(crate) fn contains(&self, id: QueueId) -> bool {
         match self {
             SiteIds::Few(ids) => ids.binary_search(&id).is_ok(),
-            SiteIds::Many(ids) => ids.contains(&id),
+            SiteIds::Many(ids) => ids.contains_key(&id),
         }
     }
 
@@ -52,8 +49,9 @@ impl SiteIds {
             SiteIds::Few(ids) => {
                 let Err(place) = ids.binary_search(&id) else { return false };
                 if ids.len() == FEW_MAX {
-                    let mut many: BTreeSet<QueueId> = ids.iter().copied().collect();
-                    many.insert(id);
+                    let mut many = AscendingMap::new();
+                    ids.iter().for_each(|id| many.insert(*id, ()));
+                    many.insert(id, ());
                     *self = SiteIds::Many(Box::new(many));
                 } else {
                     if ids.len() == ids.capacity() {
@@ -63,7 +61,11 @@ impl SiteIds {
                 }
                 true
             }
-            SiteIds::Many(ids) => ids.insert(id),
+            SiteIds::Many(ids) => {
+                let before = ids.len();
+                ids.insert(id, ());
+                ids.len() > before
+            }
         }
     }
 
@@ -81,9 +83,9 @@ impl SiteIds {
             SiteIds::Many(ids) => {
                 let found = ids.remove(&id);
                 if ids.len() <= MANY_MIN {
-                    *self = SiteIds::Few(ids.iter().copied().collect());
+                    *self = SiteIds::Few(ids.after(None).map(|(id, ())| id).collect());
                 }
-                found
+                found.is_some()
             }
         }
     }
@@ -95,10 +97,7 @@ impl SiteIds {
                 let start = after.map_or(0, |after| ids.partition_point(|&id| id <= after));
                 Ids(Form::Few(ids[start..].iter().copied()))
             }
-            SiteIds::Many(ids) => {
-                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                Ids(Form::Many(ids.range((from, Bound::Unbounded)).copied()))
-            }
+            SiteIds::Many(ids) => Ids(Form::Many(ids.after(after))),
         }
     }
 }
@@ -110,7 +109,7 @@ pub struct Ids<'r>(Form<'r>);
 #[derive(Clone, Debug)]
 enum Form<'r> {
     Few(Copied<slice::Iter<'r, QueueId>>),
-    Many(Copied<btree_set::Range<'r, QueueId>>),
+    Many(AscendingPairs<'r, QueueId, ()>),
 }
 
 impl<'r> Ids<'r> {
@@ -125,13 +124,15 @@ impl Iterator for Ids<'_> {
     fn next(&mut self) -> Option<QueueId> {
         match &mut self.0 {
             Form::Few(ids) => ids.next(),
-            Form::Many(ids) => ids.next(),
+            Form::Many(ids) => ids.next().map(|(id, ())| id),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -161,7 +162,7 @@ mod tests {
         let mut ids = SiteIds::new();
         (0..FEW_MAX as u64).for_each(|n| assert!(ids.insert(id(n))));
         (1..FEW_MAX as u64).for_each(|n| assert!(ids.remove(id(n))));
-        let SiteIds::Few(left) = &ids else { panic!("one id needs no tree") };
+        let SiteIds::Few(left) = &ids else { panic!("one id needs no map") };
         assert!(left.capacity() <= 2 * FEW_STEP, "{}", left.capacity());
     }
 

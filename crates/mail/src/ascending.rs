@@ -229,13 +229,34 @@ impl<K: Copy + Ord, V> AscendingMap<K, V> {
     }
 
     /// All pairs with keys greater than `after`, by key.
-    pub fn after(&self, after: Option<K>) -> impl Iterator<Item = (K, &V)> {
+    pub fn after(&self, after: Option<K>) -> Pairs<'_, K, V> {
         let behind = move |key: &K| after.is_some_and(|after| *key <= after);
-        let at = self.bounds.partition_point(behind).saturating_sub(1);
-        let pairs = self.chunks.range(at.min(self.chunks.len())..);
-        pairs
-            .flat_map(|chunk| chunk.keys.iter().copied().zip(&chunk.values))
-            .skip_while(move |(key, _)| behind(key))
+        let chunk = self.bounds.partition_point(behind).saturating_sub(1);
+        let place = self.chunks.get(chunk).map_or(0, |chunk| chunk.keys.partition_point(behind));
+        Pairs { map: self, chunk, place }
+    }
+}
+
+/// Pairs of a map, by key: see [`AscendingMap::after`].
+#[derive(Clone, Debug)]
+pub struct Pairs<'m, K, V> {
+    map: &'m AscendingMap<K, V>,
+    chunk: usize,
+    place: usize,
+}
+
+impl<'m, K: Copy, V> Iterator for Pairs<'m, K, V> {
+    type Item = (K, &'m V);
+
+    fn next(&mut self) -> Option<(K, &'m V)> {
+        loop {
+            let chunk = self.map.chunks.get(self.chunk)?;
+            if let Some(key) = chunk.keys.get(self.place) {
+                self.place += 1;
+                return Some((*key, &chunk.values[self.place - 1]));
+            }
+            (self.chunk, self.place) = (self.chunk + 1, 0);
+        }
     }
 }
 

@@ -22,7 +22,7 @@ mod units;
 pub mod limits;
 
 pub use address::{Address, AddressError};
-pub use ascending::AscendingMap;
+pub use ascending::{AscendingMap, Pairs as AscendingPairs};
 pub use domain::{DomainList, DomainListError, SiteError, site_of_domain};
 pub use envelope::{BodyType, Client, Envelope, Protocol, Recipient};
 pub use id::{IdSource, ParseIdError, QueueId};
