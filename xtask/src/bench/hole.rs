@@ -14,10 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use super::drain::{drain, settle};
 use super::load;
 use super::measured::{Measured, Unit};
 use super::peer::{Peer, Plan, Sites};
-use super::works::{BYTES, drain, everywhere, fresh};
+use super::works::{BYTES, everywhere, fresh};
 use crate::e2e::debian::closed_port;
 
 /// How many sites there are.
@@ -79,6 +80,7 @@ fn one(
         let sites = Sites { number: SITES, port, hole };
         let Some(running) = peer.start(place, Plan::Backlog(sites))? else { return Ok(None) };
         load::fill(running.server(), messages, SITES, BYTES)?;
+        settle(&*running)?;
         let sink = everywhere(place, port)?;
         let reached = reachable(messages, hole);
         let (took, cost) = drain(&*running, &sink, reached)?;

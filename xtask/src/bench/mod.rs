@@ -15,6 +15,7 @@
 mod behind;
 mod calls;
 mod chart;
+mod drain;
 mod flush;
 mod guest;
 mod hole;

@@ -80,6 +80,10 @@ pub(crate) trait Running {
     fn server(&self) -> SocketAddr;
     /// The process that started all others of the peer.
     fn process(&self) -> Option<u32>;
+    /// How many messages are neither deferred nor on hold yet.
+    fn restless(&self) -> Result<usize> {
+        Ok(0)
+    }
     /// Asks for delivery of everything that is deferred.
     fn flush(&self) -> Result<()>;
     /// The command that lists the queue.
@@ -193,6 +197,14 @@ impl Running for RunningPostrider {
 
     fn process(&self) -> Option<u32> {
         Some(self.child.id())
+    }
+
+    fn restless(&self) -> Result<usize> {
+        let output = self.command(&["queue", "list", "--queue", "incoming", "--queue", "active"]).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // 1 says that nothing matched.
+        ensure!(matches!(output.status.code(), Some(0 | 1)), "queue list: {}", said.trim());
+        Ok(output.stdout.iter().filter(|byte| **byte == b'\n').count())
     }
 
     fn flush(&self) -> Result<()> {

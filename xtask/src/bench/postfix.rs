@@ -152,6 +152,16 @@ impl RunningPostfix {
     }
 }
 
+/// How many files there are in `folder`, however deep.
+fn files_below(folder: &Path) -> std::io::Result<usize> {
+    let mut count = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        count += if entry.file_type()?.is_dir() { files_below(&entry.path())? } else { 1 };
+    }
+    Ok(count)
+}
+
 impl Running for RunningPostfix {
     fn server(&self) -> SocketAddr {
         self.server
@@ -159,6 +169,11 @@ impl Running for RunningPostfix {
 
     fn process(&self) -> Option<u32> {
         fs::read_to_string(self.queue.join("pid/master.pid")).ok()?.trim().parse().ok()
+    }
+
+    fn restless(&self) -> Result<usize> {
+        let files = |queue| files_below(&self.queue.join(queue));
+        Ok(files("maildrop")? + files("incoming")? + files("active")?)
     }
 
     fn flush(&self) -> Result<()> {
@@ -187,6 +202,16 @@ impl Drop for RunningPostfix {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_counted_however_deep() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir_all(folder.path().join("a/b")).expect("folders");
+        for name in ["one", "a/two", "a/b/three"] {
+            fs::write(folder.path().join(name), "").expect("a file");
+        }
+        assert_eq!(files_below(folder.path()).expect("readable"), 3);
+    }
 
     #[test]
     fn everything_of_the_instance_is_below_its_folder() {

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use super::drain::{drain, settle};
 use super::load::{self, Sink, Source};
 use super::measured::Measured;
 use super::peer::{Peer, Plan, Running, Sites};
-use super::usage::{Cost, charged};
+use super::usage::charged;
 use super::{behind, calls, hole, on_a_disk};
 use crate::e2e::debian::closed_port;
 use crate::interrupt;
@@ -153,6 +154,7 @@ fn backlog(peer: &dyn Peer, place: &Workplace, messages: usize) -> Result<Vec<Me
     let sites = Sites { number: SITES.min(messages), port, hole: None };
     let Some(running) = peer.start(place, Plan::Backlog(sites))? else { return Ok(Vec::new()) };
     load::fill(running.server(), messages, sites.number, BYTES)?;
+    settle(&*running)?;
     let sink = everywhere(place, port)?;
     let (first, whole) = list(&*running, messages)?;
     let (took, cost) = drain(&*running, &sink, messages)?;
@@ -168,16 +170,6 @@ fn backlog(peer: &dyn Peer, place: &Workplace, messages: usize) -> Result<Vec<Me
 /// noticed by its absence.
 pub(crate) fn everywhere(place: &Workplace, port: u16) -> Result<Sink> {
     Sink::start(SocketAddr::from(([0, 0, 0, 0], port)), &place.folder("sink", 0o755)?)
-}
-
-/// Flushes everything; the time until `messages` have arrived, and its cost.
-pub(crate) fn drain(running: &dyn Running, sink: &Sink, messages: usize) -> Result<(Duration, Cost)> {
-    let (took, cost) = charged(running.process(), || -> Result<Duration> {
-        let began = Instant::now();
-        running.flush()?;
-        Ok(sink.wait_for(messages)? - began)
-    });
-    Ok((took?, cost))
 }
 
 /// How long the first line and the last one of a listing take.
