@@ -234,6 +234,22 @@ fn a_rate_delay_survives_a_restart() {
     assert_eq!(next.attempts(b), [10]);
 }
 
+/// What kills a site is the end of a delivery too: its rate delay decides when it is tried again, not the time
+/// that dead sites are left alone.
+#[test]
+fn a_site_with_a_rate_delay_is_tried_after_it_even_when_it_failed() {
+    let mut world = World::new(postfix(&[
+        ("smtp.destination_rate_delay", "10s"),
+        ("initial_destination_concurrency", "1"),
+    ]));
+    world.answers.insert("x.test".into(), vec![Answer::SiteDown, Answer::Ok]);
+    world.send("A", &[("x.test", 1)]);
+    world.run_until(at(1));
+    let b = world.send("B", &[("x.test", 1)]);
+    world.run_until(at(30));
+    assert_eq!(world.attempts(b), [10]);
+}
+
 /// The delay of a transport began at 0 s: its successor neither cuts it short nor begins it anew.
 #[test]
 fn a_rate_delay_of_a_transport_survives_a_restart() {
