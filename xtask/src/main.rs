@@ -29,7 +29,7 @@ cargo xtask COMMAND
   e2e                        the program between smtp-source, smtp-sink and swaks
   kill [--rounds N] [--seed S]   kill -9 at random instants under load (50 rounds)
   bench [--rounds N] [--messages N] [--only WORK,...] [--peers postfix,exim,opensmtpd] [--install yes]
-        [--json FILE] [--svg FILE] [--program FILE]
+        [--settings best|shipped] [--json FILE] [--svg FILE] [--program FILE]
                              the release build beside its peers, same load, same run
   bench engine | spool [SECONDS] selections a second; life cycles a second beside a file per message
   bench scale [--messages N] [--sites N] [--program FILE]   what a large queue costs

@@ -2,7 +2,7 @@
 //!
 //! Promises: each runs as process 1 of namespaces of its own for processes and mounts, with users, spool and
 //! sockets that only it sees, so that compiled-in paths hurt nobody; with its end everything it started
-//! ends, and until then everything it started is charged to it. Settings are its fastest that it documents.
+//! ends, and until then everything it started is charged to it.
 //!
 //! Refuses: a backlog over many sites, lists and traced runs; only what the two can be asked for in the same
 //! way is measured. Known to be wrong: OpenSMTPD does not sync what it acknowledges, so that its figures are
@@ -19,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::package::Unpacked;
 use super::peer::{Peer, Plan, Running, listening};
+use super::settings::{self, Setting, Task};
 use super::usage::processes;
 use crate::e2e::debian::closed_port;
 use crate::interrupt;
@@ -73,6 +74,7 @@ pub(crate) struct Guest {
     pub(crate) kind: Kind,
     /// Where.
     pub(crate) unpacked: PathBuf,
+    pub(crate) setting: &'static Setting,
 }
 
 impl Peer for Guest {
@@ -88,6 +90,21 @@ impl Peer for Guest {
             .then_some("* not durable: OpenSMTPD acknowledges without any sync, so that its rows are no bar.")
     }
 
+    fn setting(&self) -> &'static str {
+        self.setting.name
+    }
+
+    fn candidates(&self, task: Task) -> Vec<Box<dyn Peer>> {
+        let settings = match self.kind {
+            Kind::Exim => settings::exim(task),
+            Kind::OpenSmtpd => &[],
+        };
+        let with = |setting| {
+            Box::new(Guest { kind: self.kind, unpacked: self.unpacked.clone(), setting }) as Box<dyn Peer>
+        };
+        settings.iter().map(with).collect()
+    }
+
     fn start(&self, place: &Workplace, plan: Plan) -> Result<Option<Box<dyn Running>>> {
         if matches!(plan, Plan::List(_) | Plan::Backlog(_)) {
             return Ok(None);
@@ -99,7 +116,7 @@ impl Peer for Guest {
         fs::create_dir_all(folder.join("spool"))?;
         fs::create_dir_all(folder.join("log"))?;
         let text = match self.kind {
-            Kind::Exim => exim(&self.unpacked, &folder, server, plan),
+            Kind::Exim => exim(&self.unpacked, &folder, server, plan, self.setting),
             Kind::OpenSmtpd => opensmtpd(server, plan),
         };
         fs::write(&config, text)?;
@@ -174,11 +191,12 @@ fn entrance(kind: Kind, folder: &Path) -> Result<String> {
 }
 
 /// Exim's fastest: no look-ups, no limits on what may be delivered at once, as one user.
-fn exim(unpacked: &Path, folder: &Path, server: SocketAddr, plan: Plan) -> String {
+fn exim(unpacked: &Path, folder: &Path, server: SocketAddr, plan: Plan, setting: &Setting) -> String {
     let (unpacked, folder, port) = (unpacked.display(), folder.display(), server.port());
-    let (queue_only, next_hop) = match plan {
-        Plan::Relay(next_hop) => (false, next_hop.port()),
-        Plan::Keep | Plan::List(_) | Plan::Backlog(_) => (true, 9),
+    let lines = setting.lines();
+    let (kept, next_hop) = match plan {
+        Plan::Relay(next_hop) => ("", next_hop.port()),
+        Plan::Keep | Plan::List(_) | Plan::Backlog(_) => ("queue_only = true\n", 9),
     };
     format!(
         "exim_path = {unpacked}/usr/sbin/exim4\n\
@@ -188,7 +206,7 @@ fn exim(unpacked: &Path, folder: &Path, server: SocketAddr, plan: Plan) -> Strin
          primary_hostname = exim.bench.test\n\
          local_interfaces = 127.0.0.1\n\
          daemon_smtp_ports = {port}\n\
-         queue_only = {queue_only}\n\
+         {kept}{lines}\
          deliver_drop_privilege = true\n\
          tls_advertise_hosts =\n\
          host_lookup =\n\
@@ -261,19 +279,20 @@ impl Drop for RunningGuest {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::SHIPPED;
     use super::*;
 
     #[test]
     fn everything_of_a_guest_is_below_its_folder() {
         let server = SocketAddr::from(([127, 0, 0, 1], 2500));
-        let text = exim(Path::new("/u"), Path::new("/x"), server, Plan::Keep);
+        let text = exim(Path::new("/u"), Path::new("/x"), server, Plan::Keep, SHIPPED);
         for name in ["spool_directory", "log_file_path", "pid_file_path"] {
             assert!(text.lines().any(|line| line.starts_with(&format!("{name} = /x"))), "{name}");
         }
         assert!(text.contains("queue_only = true") && text.contains("daemon_smtp_ports = 2500"), "{text}");
         assert!(
-            !exim(Path::new("/u"), Path::new("/x"), server, Plan::Relay(server))
-                .contains("queue_only = true")
+            !exim(Path::new("/u"), Path::new("/x"), server, Plan::Relay(server), SHIPPED)
+                .contains("queue_only")
         );
         assert!(opensmtpd(server, Plan::Relay(server)).contains("smtp://127.0.0.1:2500"));
     }

@@ -2,7 +2,8 @@
 //!
 //! Promises: everybody gets the same load from the same tools (Debian's `smtp-source` and `smtp-sink`),
 //! in rounds that take turns, each round with a fresh instance in a folder of its own; the table shows
-//! medians, their range and the ratio. Everybody syncs what was acknowledged: a folder in memory is
+//! medians, their range and the ratio. Every peer enters at the best of its settings, found before the first
+//! round, and Postrider as it is shipped. Everybody syncs what was acknowledged: a folder in memory is
 //! refused. The Postfix of the machine is neither used nor touched; a private instance is.
 //!
 //! What Postrider requires of itself is judged in the table. A run that is interrupted ends what it started,
@@ -25,9 +26,11 @@ mod options;
 mod package;
 mod peer;
 mod postfix;
+mod qualify;
 mod report;
 mod requirement;
 mod scale;
+mod settings;
 pub(crate) mod usage;
 mod works;
 
@@ -46,11 +49,21 @@ pub(crate) use options::Options;
 use peer::{Peer, Postrider};
 use postfix::Postfix;
 use report::Report;
+use settings::SHIPPED;
 use works::{WORKS, Work};
 
 /// What `cargo xtask bench` understands.
-const OPTIONS: &[&str] =
-    &["--rounds", "--messages", "--only", "--peers", "--install", "--json", "--svg", "--program"];
+const OPTIONS: &[&str] = &[
+    "--rounds",
+    "--messages",
+    "--only",
+    "--peers",
+    "--settings",
+    "--install",
+    "--json",
+    "--svg",
+    "--program",
+];
 
 /// What `--peers` takes for a look at Postrider by itself.
 const ALONE: &str = "none";
@@ -71,17 +84,21 @@ pub(crate) fn run(root: &Path, words: &[&str]) -> Result<()> {
 
 /// All works, all peers, all rounds.
 fn peers(root: &Path, options: &Options) -> Result<()> {
-    let works = chosen(options.word("--only"))?;
+    let mut works = chosen(options.word("--only"))?;
+    let best = wants_best(options.word("--settings"))?;
     let install = package::consent(options.word("--install"))?;
     package::postfix(install)?;
-    let traced = package::strace(install)?;
     let mut report = Report::new(machine());
-    let target = target(root);
-    let guests = guests(options.word("--peers"), &target, install, &mut report)?;
+    if !package::strace(install)? {
+        for work in works.extract_if(.., |work| work.needs_strace()) {
+            report.remark(format!("{} is left out: strace is not installed; --install yes", work.name));
+        }
+    }
+    let guests = guests(options.word("--peers"), &target(root), install, &mut report)?;
     let program = release(root, options)?;
     let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Postrider { program })];
     if options.word("--peers") != Some(ALONE) {
-        peers.push(Box::new(Postfix));
+        peers.push(Box::new(Postfix { setting: SHIPPED }));
     }
     peers.extend(guests);
     peers.push(Box::new(peer::Ceiling));
@@ -89,38 +106,68 @@ fn peers(root: &Path, options: &Options) -> Result<()> {
         report.remark("Not of full length: --messages was given, so the verdicts are indicative.".into());
     }
     interrupt::listen()?;
-    let rounds = options.number("--rounds", 3)?;
     let mut failed = Vec::new();
-    'rounds: for round in 1..=rounds {
-        for work in &works {
-            if work.needs_strace() && !traced {
-                report.remark(format!("{} is left out: strace is not installed; --install yes", work.name));
-                continue;
-            }
-            for peer in &peers {
-                let messages = options.number("--messages", work.messages)?.max(1);
-                match work.measure(&**peer, messages) {
-                    Ok(measured) => note(&mut report, &**peer, measured, &format!("{round}/{rounds}")),
-                    Err(_) if interrupt::happened() => {
-                        report.remark(format!("Interrupted in round {round} of {rounds}."));
-                        failed.push("interrupted".to_owned());
-                        break 'rounds;
-                    }
-                    Err(error) => {
-                        let words = format!("{} failed with {}: {error:#}", work.name, peer.name());
-                        eprintln!("{words}");
-                        report.remark(words.clone());
-                        failed.push(words);
-                    }
-                }
-            }
-        }
+    let measured = measure(options, &works, &peers, best, &mut report, &mut failed);
+    if interrupt::happened() {
+        report.remark("Interrupted; what there is comes from fewer rounds.".into());
+        failed.push("interrupted".to_owned());
+    } else {
+        measured?;
     }
     println!("{report}");
     write(options.word("--json"), || report.json())?;
     write(options.word("--svg"), || chart::svg(&report))?;
     ensure!(failed.is_empty(), "{}", failed.join("; "));
     Ok(())
+}
+
+/// The settings, then the rounds. What fails is noted and does not end the run; an interruption does.
+fn measure(
+    options: &Options,
+    works: &[&Work],
+    peers: &[Box<dyn Peer>],
+    best: bool,
+    report: &mut Report,
+    failed: &mut Vec<String>,
+) -> Result<()> {
+    let length = |work: &Work| Ok::<_, anyhow::Error>(options.number("--messages", work.messages)?.max(1));
+    let mut entrants = Vec::new();
+    for work in works {
+        for peer in peers {
+            let at_best = best.then(|| qualify::best(work, &**peer, length(work)?)).transpose()?.flatten();
+            let entrant = at_best.map(|qualified| {
+                report.remark(qualified.told);
+                qualified.peer
+            });
+            entrants.push((work, peer, entrant));
+        }
+    }
+    let rounds = options.number("--rounds", 3)?;
+    for round in 1..=rounds {
+        for (work, peer, entrant) in &entrants {
+            let peer = entrant.as_deref().unwrap_or(&***peer);
+            match work.measure(peer, length(work)?) {
+                Ok(measured) => note(report, peer, measured, &format!("{round}/{rounds}")),
+                Err(error) if interrupt::happened() => return Err(error),
+                Err(error) => {
+                    let words = format!("{} failed with {}: {error:#}", work.name, peer.name());
+                    eprintln!("{words}");
+                    report.remark(words.clone());
+                    failed.push(words);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether every peer is to be measured at its best setting.
+fn wants_best(word: Option<&str>) -> Result<bool> {
+    match word {
+        None | Some("best") => Ok(true),
+        Some("shipped") => Ok(false),
+        Some(other) => bail!("--settings {other}: it takes best or shipped"),
+    }
 }
 
 /// Prints and keeps what one round of one peer gave.
@@ -130,7 +177,7 @@ fn note(report: &mut Report, peer: &dyn Peer, measured: Vec<Measured>, round: &s
     }
     for one in measured {
         eprintln!("round {round}  {:<10} {one}", peer.name());
-        report.add(peer.name(), one);
+        report.add(peer.name(), peer.setting(), one);
     }
 }
 
@@ -165,7 +212,7 @@ fn guests(
         let source = kind.unpacked();
         match source.find(target, install && wanted.contains(&source.name))? {
             Some(unpacked) if names.is_none() || wanted.contains(&source.name) => {
-                found.push(Box::new(Guest { kind, unpacked }));
+                found.push(Box::new(Guest { kind, unpacked, setting: SHIPPED }));
             }
             None if names.is_none() || wanted.contains(&source.name) => report.remark(source.left_out()),
             _ => {}

@@ -14,6 +14,7 @@ use anyhow::{Context, Result, ensure};
 use testkit::engine::Setup;
 
 use super::load::Sink;
+use super::settings::{SHIPPED, Task};
 use crate::e2e::debian::closed_port;
 use crate::interrupt;
 use crate::program::{Workplace, poll};
@@ -69,6 +70,14 @@ pub(crate) trait Peer {
     /// What its acknowledgement is not, for the table.
     fn remark(&self) -> Option<&'static str> {
         None
+    }
+    /// The setting it is measured with.
+    fn setting(&self) -> &'static str {
+        SHIPPED.name
+    }
+    /// Itself under each setting worth trying for `task`, as shipped first; none where there is no choice.
+    fn candidates(&self, _task: Task) -> Vec<Box<dyn Peer>> {
+        Vec::new()
     }
     /// Starts it; `None` when it has nothing to do with this plan.
     fn start(&self, place: &Workplace, plan: Plan) -> Result<Option<Box<dyn Running>>>;

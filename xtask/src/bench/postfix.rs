@@ -2,7 +2,9 @@
 //!
 //! Promises: the Postfix of the machine is neither read nor changed; the instance has nothing in
 //! its way (`in_flow_delay = 0`, no client counting, no name service, no chroot) and otherwise what is
-//! shipped, syncs included. Refuses: to work for anybody but root, as Postfix does.
+//! shipped, syncs included, under the lines of its setting.
+//!
+//! Refuses: to work for anybody but root, as Postfix does.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use super::peer::{LIST_DELIVERY, LIST_RECIPIENTS_MAX, Peer, Plan, Running, Sites, listening};
+use super::settings::{self, Setting, Task};
 use super::usage::processes;
 use crate::e2e::debian::{closed_port, find};
 use crate::interrupt;
@@ -41,11 +44,22 @@ const SERVICES: &[[&str; 6]] = &[
 ];
 
 /// Theirs.
-pub(crate) struct Postfix;
+pub(crate) struct Postfix {
+    pub(crate) setting: &'static Setting,
+}
 
 impl Peer for Postfix {
     fn name(&self) -> &'static str {
         "postfix"
+    }
+
+    fn setting(&self) -> &'static str {
+        self.setting.name
+    }
+
+    fn candidates(&self, task: Task) -> Vec<Box<dyn Peer>> {
+        let with = |setting| Box::new(Postfix { setting }) as Box<dyn Peer>;
+        settings::postfix(task).iter().map(with).collect()
     }
 
     fn start(&self, place: &Workplace, plan: Plan) -> Result<Option<Box<dyn Running>>> {
@@ -58,7 +72,7 @@ impl Peer for Postfix {
         }
         let owner = Command::new("chown").arg("postfix").arg(folder.join("data")).status()?;
         ensure!(owner.success(), "chown postfix failed");
-        fs::write(running.config.join("main.cf"), main_cf(&folder, plan))?;
+        fs::write(running.config.join("main.cf"), main_cf(&folder, plan, self.setting))?;
         fs::write(running.config.join("master.cf"), master_cf(server))?;
         if let Plan::Backlog(sites) = plan {
             fs::write(folder.join("transport"), transport_map(sites))?;
@@ -69,7 +83,7 @@ impl Peer for Postfix {
     }
 }
 
-fn main_cf(folder: &Path, plan: Plan) -> String {
+fn main_cf(folder: &Path, plan: Plan, setting: &Setting) -> String {
     let folder = folder.display();
     let mut text = format!(
         "compatibility_level = 3.6\n\
@@ -107,7 +121,7 @@ fn main_cf(folder: &Path, plan: Plan) -> String {
         }
     };
     text.push_str(&rest);
-    text
+    text + &setting.lines()
 }
 
 fn relayhost(next_hop: SocketAddr) -> String {
@@ -201,6 +215,7 @@ impl Drop for RunningPostfix {
 
 #[cfg(test)]
 mod tests {
+    use super::super::settings::SHIPPED;
     use super::*;
 
     #[test]
@@ -215,7 +230,7 @@ mod tests {
 
     #[test]
     fn everything_of_the_instance_is_below_its_folder() {
-        let text = main_cf(Path::new("/x"), Plan::Keep);
+        let text = main_cf(Path::new("/x"), Plan::Keep, SHIPPED);
         for name in ["queue_directory", "data_directory", "maillog_file"] {
             assert!(text.lines().any(|line| line.starts_with(&format!("{name} = /x"))), "{name}");
         }

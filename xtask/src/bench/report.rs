@@ -28,6 +28,7 @@ pub(crate) struct Report {
 /// One figure of one peer, with all its rounds.
 struct Row {
     peer: &'static str,
+    setting: &'static str,
     rounds: Vec<Measured>,
 }
 
@@ -37,6 +38,8 @@ pub(crate) struct Shown {
     pub(crate) figure: &'static str,
     /// Who.
     pub(crate) peer: &'static str,
+    /// The setting it was measured with.
+    pub(crate) setting: &'static str,
     /// Of what.
     pub(crate) unit: Unit,
     /// The middle round.
@@ -93,11 +96,11 @@ impl Report {
     }
 
     /// One more figure of one more round.
-    pub(crate) fn add(&mut self, peer: &'static str, one: Measured) {
+    pub(crate) fn add(&mut self, peer: &'static str, setting: &'static str, one: Measured) {
         let same = |row: &&mut Row| row.peer == peer && row.rounds[0].figure == one.figure;
         match self.rows.iter_mut().find(same) {
             Some(row) => row.rounds.push(one),
-            None => self.rows.push(Row { peer, rounds: vec![one] }),
+            None => self.rows.push(Row { peer, setting, rounds: vec![one] }),
         }
     }
 
@@ -136,6 +139,7 @@ impl Report {
         Shown {
             figure: first.figure,
             peer: row.peer,
+            setting: row.setting,
             unit: first.unit,
             median: row.median(),
             range: values.fold((f64::MAX, 0.0), |(low, high), v| (v.min(low), v.max(high))),
@@ -176,7 +180,8 @@ impl Report {
         let row = |shown: Shown| {
             let required: Vec<Value> = shown.judged.iter().map(|one| judged(one, shown.unit)).collect();
             json!({
-                "figure": shown.figure, "peer": shown.peer, "unit": shown.unit.symbol(),
+                "figure": shown.figure, "peer": shown.peer, "setting": shown.setting,
+                "unit": shown.unit.symbol(),
                 "median": shown.median, "low": shown.range.0, "high": shown.range.1,
                 "rounds": shown.rounds, "ratio_to_postfix": shown.ratio,
                 "processor_us_per_message": shown.processor_us, "peak_kib": shown.peak_kib,
@@ -242,16 +247,17 @@ impl fmt::Display for Report {
         writeln!(f, "{}", self.machine)?;
         writeln!(
             f,
-            "{:<42} {:<10} {:>10} {:<5} {:>19} {:>9} {:>11} {:>9}  required",
-            "work", "peer", "median", "", "range", "x postfix", "us CPU/msg", "peak MiB"
+            "{:<42} {:<10} {:<8} {:>10} {:<5} {:>19} {:>9} {:>11} {:>9}  required",
+            "work", "peer", "setting", "median", "", "range", "x postfix", "us CPU/msg", "peak MiB"
         )?;
         for shown in self.shown() {
             let digits = shown.unit.digits();
             let range = format!("{:.digits$}-{:.digits$}", shown.range.0, shown.range.1);
             let line = format!(
-                "{:<42} {:<10} {:>10.digits$} {:<5} {range:>19} {:>9} {:>11} {:>9}  {}",
+                "{:<42} {:<10} {:<8} {:>10.digits$} {:<5} {range:>19} {:>9} {:>11} {:>9}  {}",
                 shown.figure,
                 shown.peer,
+                shown.setting,
                 shown.median,
                 shown.unit.symbol(),
                 or_dash(shown.ratio, 2),
@@ -284,9 +290,9 @@ pub(crate) mod tests {
         for (peer, rates, time) in [("postrider", [600.0, 900.0, 100.0], 5.0), ("postfix", [100.0; 3], 50.0)]
         {
             for rate in rates {
-                report.add(peer, one("accept, 50 connections", rate, Unit::PerSecond));
+                report.add(peer, "shipped", one("accept, 50 connections", rate, Unit::PerSecond));
             }
-            report.add(peer, one("listing of the backlog, first line", time, Unit::Milliseconds));
+            report.add(peer, "shipped", one("listing of the backlog, first line", time, Unit::Milliseconds));
         }
         report
     }
@@ -310,7 +316,7 @@ pub(crate) mod tests {
         };
         let expected = [("postrider", "pass"), ("postfix", ""), ("postrider", "pass, aim"), ("postfix", "")];
         assert_eq!(verdicts(&report), expected, "no ceiling was measured");
-        report.add(CEILING, Measured::plain("accept, 50 connections", 1201.0, Unit::PerSecond));
+        report.add(CEILING, "shipped", Measured::plain("accept, 50 connections", 1201.0, Unit::PerSecond));
         assert_eq!(verdicts(&report)[0], ("postrider", "MISSED"), "less than half of the ceiling");
         assert!(report.to_string().contains("of ceiling"), "{report}");
     }
@@ -324,6 +330,7 @@ pub(crate) mod tests {
         assert!(text.contains("6.00") && text.matches("short").count() == 1, "{text}");
         let json: Value = serde_json::from_str(&report.json()).expect("good JSON");
         assert_eq!(json["rows"][0]["ratio_to_postfix"], 6.0);
+        assert_eq!(json["rows"][0]["setting"], "shipped");
         assert_eq!(json["rows"][0]["required"][0]["verdict"], "pass");
         assert_eq!(json["rows"].as_array().map(Vec::len), Some(4));
     }

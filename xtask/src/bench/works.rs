@@ -16,6 +16,7 @@ use super::drain::{drain, settle};
 use super::load::{self, Sink, Source};
 use super::measured::Measured;
 use super::peer::{Peer, Plan, Running, Sites};
+use super::settings::Task;
 use super::usage::charged;
 use super::{behind, calls, hole, on_a_disk};
 use crate::e2e::debian::closed_port;
@@ -82,6 +83,16 @@ impl Work {
     /// Whether it cannot be done without strace.
     pub(crate) fn needs_strace(&self) -> bool {
         matches!(self.kind, Kind::Calls)
+    }
+
+    /// What it asks of a peer.
+    pub(crate) fn task(&self) -> Task {
+        match self.kind {
+            Kind::Accept { .. } => Task::Keep,
+            Kind::Relay { .. } | Kind::Calls => Task::Relay,
+            Kind::Behind => Task::List,
+            Kind::Backlog | Kind::Hole => Task::Backlog,
+        }
     }
 
     /// Measures `peer`; nothing when the peer does no such work.
