@@ -234,8 +234,8 @@ fn a_rate_delay_survives_a_restart() {
     assert_eq!(next.attempts(b), [10]);
 }
 
-/// What kills a site is the end of a delivery too: its rate delay decides when it is tried again, not the time
-/// that dead sites are left alone.
+/// What kills a site is the end of a delivery too: its rate delay decides when it is tried again, not the
+/// time that dead sites are left alone.
 #[test]
 fn a_site_with_a_rate_delay_is_tried_after_it_even_when_it_failed() {
     let mut world = World::new(postfix(&[
