@@ -40,6 +40,7 @@ const STEPS: &[Step] = &[
     Step { name: "torture", run: |root| torture::short(root, seed_of_today()) },
     Step { name: "fuzz targets", run: fuzz::check },
     Step { name: "first command", run: first_command_of_readme },
+    Step { name: "every byte", run: every_byte_of_a_spool },
 ];
 
 /// Runs every step on the repository at `root`.
@@ -101,6 +102,16 @@ fn first_command_of_readme(root: &Path) -> Result<()> {
         ensure!(status.success(), "it ended with {status}:\n{printed}");
         Ok(())
     })
+}
+
+/// What `cargo test` does for all bytes that are not zero and some that are: a debug build takes too long.
+fn every_byte_of_a_spool(root: &Path) -> Result<()> {
+    let test = ["test", "--quiet", "--locked", "--release", "-p", "spool", "--test", "flip", "every_byte"];
+    let mut command = Command::new(env!("CARGO"));
+    let status =
+        command.args(test).args(["--", "--nocapture"]).env("SPOOL_STEP", "1").current_dir(root).status()?;
+    ensure!(status.success(), "SPOOL_STEP=1 cargo {}: {status}", test.join(" "));
+    Ok(())
 }
 
 fn tests_of_readme(root: &Path) -> Result<()> {

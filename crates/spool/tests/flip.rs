@@ -78,8 +78,9 @@ fn told(variable: &str, otherwise: u64) -> u64 {
 }
 
 /// The bytes to change: all that are not zero, and one in 97 of those that are. These fill up blocks and
-/// stretch behind the end of the log, thirty times as many as all others: changing each takes many minutes.
-/// `SPOOL_STEP=1` does; with another step, so many values of `SPOOL_SEED` in a row come past each.
+/// stretch behind the end of the log, thirty times as many as all others: changing each takes many minutes
+/// in a debug build. `SPOOL_STEP=1` does, as CI with a release build; with another step, so many values of
+/// `SPOOL_SEED` in a row come past each.
 fn places(disk: &FaultyDisk) -> Vec<(String, u64)> {
     let step = told("SPOOL_STEP", 97);
     let turn = told("SPOOL_SEED", 0) % step;
@@ -142,10 +143,15 @@ fn verify_finds_rot_offline_and_changes_nothing() {
     let live = fill(&spool);
     spool.close();
     drop(spool);
-    let segment = std::fs::read_dir(directory.path().join("log")).unwrap().next().unwrap().unwrap().path();
-    let mut bytes = std::fs::read(&segment).unwrap();
     let wanted = body(3, live.values().find(|known| known.0 == 3).unwrap().1);
-    let place = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
+    let holds_it = |file: std::io::Result<std::fs::DirEntry>| {
+        let path = file.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let place = bytes.windows(wanted.len()).position(|window| window == wanted)?;
+        Some((path, bytes, place))
+    };
+    let (segment, mut bytes, place) =
+        std::fs::read_dir(directory.path().join("log")).unwrap().find_map(holds_it).unwrap();
     bytes[place] ^= 1;
     std::fs::write(&segment, &bytes).unwrap();
     let report = spool::verify_offline(disk.clone(), &mut |_| {}).unwrap();
