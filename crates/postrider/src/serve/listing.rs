@@ -3,7 +3,7 @@
 //! Promises: each page is one short question to the engine; envelopes are read outside its task; a
 //! message that ends meanwhile is left out, one that arrives meanwhile may be in or out. Damage that is
 //! found by looking is shown as such, and told to the engine at once.
-//! Refuses: holding more than three pages in memory: one that is read, one that waits and one that is sent.
+//! Refuses: holding more than three pages in memory: one that is read, one that waits, one that is sent.
 
 use std::sync::Arc;
 
