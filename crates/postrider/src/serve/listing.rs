@@ -83,7 +83,7 @@ impl Walk {
         Ok(Some(taken))
     }
 
-    /// All pages, then nothing. The next one is read while one is sent, so that a large queue takes as long as
+    /// All pages, then nothing. The next one is read while one is sent: a large queue takes as long as
     /// the slower of the two and not both. Ends early when nobody takes them any more.
     pub(crate) fn ahead(
         mut self,
