@@ -10,15 +10,17 @@
 //!
 //! Known to be wrong: a retry that falls due by itself during the drain counts as the flush's doing.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
 use super::load::Sink;
-use super::peer::Running;
+use super::peer::{Running, SINKS};
 use super::usage::{Cost, charged};
+use crate::e2e::debian::closed_port;
 use crate::interrupt;
-use crate::program::poll;
+use crate::program::{Workplace, poll};
 
 /// How long the backlog may take to be deferred.
 const SETTLE: Duration = Duration::from_secs(120);
@@ -28,6 +30,39 @@ const STALL: Duration = Duration::from_secs(10);
 const ASKED_AGAIN_MAX: usize = 3;
 /// Between two looks at the counter.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// A port that nobody listens on for each sink.
+pub(crate) fn closed_ports() -> Result<[u16; SINKS]> {
+    let mut ports = [0; SINKS];
+    while ports.contains(&0) {
+        let one = closed_port()?.port();
+        // The same one may come again, as nobody listens on it yet.
+        if let Some(place) = ports.iter().position(|port| *port == 0).filter(|_| !ports.contains(&one)) {
+            ports[place] = one;
+        }
+    }
+    Ok(ports)
+}
+
+/// The sinks of all sites.
+pub(crate) struct Sinks(Vec<Sink>);
+
+impl Sinks {
+    /// To be started when the queue is full and not before, so that what left early would be noticed by its
+    /// absence.
+    pub(crate) fn start(place: &Workplace, ports: [u16; SINKS]) -> Result<Sinks> {
+        let start = |port: u16| {
+            let folder = place.folder(&format!("sink-{port}"), 0o755)?;
+            Sink::start(SocketAddr::from(([0, 0, 0, 0], port)), &folder)
+        };
+        Ok(Sinks(ports.into_iter().map(start).collect::<Result<_>>()?))
+    }
+
+    /// How many messages arrived, at all of them.
+    pub(crate) fn messages(&self) -> Result<usize> {
+        self.0.iter().map(Sink::messages).sum()
+    }
+}
 
 /// What a wait for arrivals has seen so far.
 struct Watch {
@@ -76,13 +111,13 @@ pub(crate) fn settle(running: &dyn Running) -> Result<()> {
 }
 
 /// Flushes everything; the time until `messages` have arrived, and its cost.
-pub(crate) fn drain(running: &dyn Running, sink: &Sink, messages: usize) -> Result<(Duration, Cost)> {
+pub(crate) fn drain(running: &dyn Running, sinks: &Sinks, messages: usize) -> Result<(Duration, Cost)> {
     let (took, cost) = charged(running.process(), || -> Result<Duration> {
         let began = Instant::now();
         running.flush()?;
         let mut watch = Watch::new(Instant::now());
         loop {
-            let arrived = sink.messages()?;
+            let arrived = sinks.messages()?;
             match watch.look(arrived, messages, Instant::now()) {
                 Next::Done => return Ok(began.elapsed()),
                 // smtp-sink tells nobody; asking is the only way to find out.

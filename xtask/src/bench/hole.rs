@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use super::drain::{drain, settle};
+use super::drain::{Sinks, closed_ports, drain, settle};
 use super::load;
 use super::measured::{Measured, Unit};
-use super::peer::{Peer, Plan, Sites};
-use super::works::{BYTES, everywhere, fresh};
-use crate::e2e::debian::closed_port;
+use super::peer::{Peer, Plan, SINKS, Sites};
+use super::works::{BYTES, fresh};
 
 /// How many sites there are.
 const SITES: usize = 10;
@@ -39,7 +38,7 @@ struct Hole {
 impl Hole {
     /// Listens at the address of the first site and fills its own queue.
     fn dig() -> Result<Hole> {
-        let ip = Sites { number: 1, port: 0, hole: None }.address(0).ip();
+        let ip = Sites { number: 1, ports: [0; SINKS], hole: None }.address(0).ip();
         let listener = TcpListener::bind((ip, 0))?;
         // To listen once more changes the length of the queue.
         rustix::net::listen(&listener, 0).context("listen")?;
@@ -76,12 +75,11 @@ fn one(
     figure: &'static str,
 ) -> Result<Option<Measured>> {
     fresh(|place| {
-        let port = closed_port()?.port();
-        let sites = Sites { number: SITES, port, hole };
+        let sites = Sites { number: SITES, ports: closed_ports()?, hole };
         let Some(running) = peer.start(place, Plan::Backlog(sites))? else { return Ok(None) };
         load::fill(running.server(), messages, SITES, BYTES)?;
         settle(&*running)?;
-        let sink = everywhere(place, port)?;
+        let sink = Sinks::start(place, sites.ports)?;
         let reached = reachable(messages, hole);
         let (took, cost) = drain(&*running, &sink, reached)?;
         let arrived = sink.messages()?;

@@ -41,13 +41,17 @@ pub(crate) const LIST_DELIVERY: usize = 5;
 /// Recipients of one message that a peer has to take for [`Plan::List`].
 pub(crate) const LIST_RECIPIENTS_MAX: usize = 100_000;
 
+/// How many smtp-sinks the sites share. One alone is the limit, at some 9,000 messages a second from a
+/// thousand sites: it is one process, and each of its steps looks at the timers of all its sessions.
+pub(crate) const SINKS: usize = 4;
+
 /// Sites `s0.test`, `s1.test` and so on, and where each is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sites {
     /// How many.
     pub(crate) number: usize,
-    /// Where all of them listen.
-    pub(crate) port: u16,
+    /// Where they listen, in turns.
+    pub(crate) ports: [u16; SINKS],
     /// Where the first one listens instead, if it is a black hole.
     pub(crate) hole: Option<u16>,
 }
@@ -58,7 +62,7 @@ impl Sites {
     pub(crate) fn address(&self, number: usize) -> SocketAddr {
         let low = u32::try_from(number).unwrap_or(u32::MAX) % 0x00ff_0000;
         let [_, a, b, c] = (0x0001_0001 + low).to_be_bytes();
-        let port = self.hole.filter(|_| number == 0).unwrap_or(self.port);
+        let port = self.hole.filter(|_| number == 0).unwrap_or(self.ports[number % SINKS]);
         SocketAddr::from(([127, a, b, c], port))
     }
 }
@@ -282,12 +286,12 @@ mod tests {
 
     #[test]
     fn every_site_has_an_address_of_its_own() {
-        let sites = Sites { number: 100_000, port: 25, hole: None };
+        let sites = Sites { number: 100_000, ports: [25, 26, 27, 28], hole: None };
         let addresses: std::collections::BTreeSet<_> = (0..100_000).map(|n| sites.address(n)).collect();
         assert_eq!(addresses.len(), 100_000);
         assert!(addresses.iter().all(|address| address.ip().is_loopback()));
         assert!(!addresses.contains(&SocketAddr::from(([127, 0, 0, 1], 25))));
         let ports = |number| Sites { hole: Some(7), ..sites }.address(number).port();
-        assert_eq!((ports(0), ports(1)), (7, 25));
+        assert_eq!((ports(0), ports(1), ports(4)), (7, 26, 25));
     }
 }

@@ -6,13 +6,12 @@
 //! fast.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::drain::{drain, settle};
+use super::drain::{Sinks, closed_ports, drain, settle};
 use super::load::{self, Sink, Source};
 use super::measured::Measured;
 use super::peer::{Peer, Plan, Running, Sites};
@@ -161,12 +160,11 @@ fn deliver(
 
 /// Fills a queue that delivers nothing, lists it, lets it go.
 fn backlog(peer: &dyn Peer, place: &Workplace, messages: usize) -> Result<Vec<Measured>> {
-    let port = closed_port()?.port();
-    let sites = Sites { number: SITES.min(messages), port, hole: None };
+    let sites = Sites { number: SITES.min(messages), ports: closed_ports()?, hole: None };
     let Some(running) = peer.start(place, Plan::Backlog(sites))? else { return Ok(Vec::new()) };
     load::fill(running.server(), messages, sites.number, BYTES)?;
     settle(&*running)?;
-    let sink = everywhere(place, port)?;
+    let sink = Sinks::start(place, sites.ports)?;
     let (first, whole) = list(&*running, messages)?;
     let (took, cost) = drain(&*running, &sink, messages)?;
     let figure = "drain a backlog over 1000 sites";
@@ -175,12 +173,6 @@ fn backlog(peer: &dyn Peer, place: &Workplace, messages: usize) -> Result<Vec<Me
         Measured::milliseconds("listing of the backlog, whole", whole),
         Measured::rate(figure, (messages, messages), took, running.process().map(|_| cost)),
     ])
-}
-
-/// A sink for all sites. Started when the queue is full and not before, so that what left early would be
-/// noticed by its absence.
-pub(crate) fn everywhere(place: &Workplace, port: u16) -> Result<Sink> {
-    Sink::start(SocketAddr::from(([0, 0, 0, 0], port)), &place.folder("sink", 0o755)?)
 }
 
 /// How long the first line and the last one of a listing take.
