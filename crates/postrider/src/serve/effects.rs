@@ -323,7 +323,10 @@ impl Effects {
         while !self.loads.is_empty() {
             let piece: Vec<LoadRequest> = self.loads.drain(..self.loads.len().min(LOADS_AT_ONCE)).collect();
             let (spool, requests) = (self.spool.clone(), piece.clone());
-            self.work.begin(Undertaking::Load(piece), load_all(spool, requests));
+            self.work.begin_blocking(Undertaking::Load(piece), move || {
+                let read = |request: LoadRequest| LoadResult { request, result: load(&spool, request.id) };
+                Happened::Loaded(requests.into_iter().map(read).collect())
+            });
         }
     }
 
@@ -402,25 +405,6 @@ impl Effects {
 }
 
 /// Reads an envelope. Blocks on the disk.
-/// Reads messages. Only those that the disk is to be waited for cost the way to another thread and back.
-async fn load_all(spool: Arc<Spool>, requests: Vec<LoadRequest>) -> Happened {
-    let mut loaded = Vec::with_capacity(requests.len());
-    let mut waiting = Vec::new();
-    for request in requests {
-        match spool.read_at_hand(request.id) {
-            Some(message) => loaded.push(LoadResult { request, result: Ok(message) }),
-            None => waiting.push(request),
-        }
-    }
-    if !waiting.is_empty() {
-        let read = move |request: LoadRequest| LoadResult { request, result: load(&spool, request.id) };
-        let rest = tokio::task::spawn_blocking(|| waiting.into_iter().map(read).collect::<Vec<_>>()).await;
-        // Whoever joins this task deals with what went wrong in it.
-        loaded.extend(rest.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
-    }
-    Happened::Loaded(loaded)
-}
-
 fn load(spool: &Spool, id: QueueId) -> Result<StoredMessage, LoadError> {
     spool.read(id).map_err(|error| match error {
         ReadError::Gone => LoadError::Gone,
