@@ -20,18 +20,6 @@ use crate::{Body, RecipientRecord, StoredMessage, Summary};
 /// How much of a large body is read at a time.
 const PIECE: usize = 256 * 1024;
 
-/// Where only the envelope is wanted, so much of a record is read at first. Nearly all envelopes fit.
-const HEAD_BYTES: u32 = 1024;
-
-/// How much of a message is to be read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Extent {
-    /// Its envelope and what became of it: contents may be thousands of times as large.
-    Envelope,
-    /// The record with all that is in it.
-    Record,
-}
-
 /// Why a record could not be read.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -129,23 +117,8 @@ impl Shared {
         Ok(bytes.into())
     }
 
-    /// The bytes of a record up to the end of its envelope, at least.
-    fn head(&self, place: Place) -> io::Result<Bytes> {
-        let start = self.raw(Place { length: place.length.min(HEAD_BYTES), ..place })?;
-        let header = RecordHeader::read(&start);
-        let wanted = header.map_or(0, |header| header.env_len.saturating_add(RECORD_HEADER as u32));
-        if wanted as usize <= start.len() || place.length <= HEAD_BYTES {
-            return Ok(start);
-        }
-        self.raw(Place { length: place.length.min(wanted), ..place })
-    }
-
     fn record(&self, place: Place, id: QueueId, kinds: &[Kind]) -> Result<Record, Fault> {
-        self.checked(self.raw(place)?, id, kinds)
-    }
-
-    fn checked(&self, bytes: Bytes, id: QueueId, kinds: &[Kind]) -> Result<Record, Fault> {
-        let record = Record::parse(bytes)?;
+        let record = Record::parse(self.raw(place)?)?;
         if record.header.id != id.as_u64() || !kinds.contains(&record.header.kind) {
             return damaged("another record is where it should be");
         }
@@ -153,8 +126,8 @@ impl Shared {
     }
 
     /// Reads what is known of a live message.
-    pub(crate) fn load(&self, id: QueueId, extent: Extent) -> Result<Loaded, LoadFault> {
-        self.settled(id, |entry| self.load_at(id, entry, extent))
+    pub(crate) fn load(&self, id: QueueId) -> Result<Loaded, LoadFault> {
+        self.settled(id, |entry| self.load_at(id, entry))
     }
 
     /// Reads the record of a live message, its state left out.
@@ -179,12 +152,8 @@ impl Shared {
         }
     }
 
-    fn load_at(&self, id: QueueId, entry: Entry, extent: Extent) -> Result<Loaded, Fault> {
-        let bytes = match extent {
-            Extent::Envelope => self.head(entry.message)?,
-            Extent::Record => self.raw(entry.message)?,
-        };
-        let record = self.checked(bytes, id, &[Kind::Message, Kind::Copy])?;
+    fn load_at(&self, id: QueueId, entry: Entry) -> Result<Loaded, Fault> {
+        let record = self.record(entry.message, id, &[Kind::Message, Kind::Copy])?;
         let message = codec::decode_message(&record.section)?;
         let mut recipients = BTreeMap::new();
         let newest = self.fold(id, entry.state, &mut recipients)?;

@@ -16,7 +16,7 @@ use crate::frame::{FLAG_BIG, Kind};
 use crate::inventory::Inventory;
 use crate::job::{Completion, Job};
 use crate::open::Opened;
-use crate::reader::{Extent, Fault, LoadFault};
+use crate::reader::{Fault, LoadFault};
 use crate::shared::{Counters, Shared, lock};
 use crate::spares;
 use crate::writer::Writer;
@@ -193,10 +193,7 @@ impl Spool {
             });
         }
         Counters::add(&self.shared.counters.envelopes_read, 1);
-        self.shared
-            .load(id, Extent::Envelope)
-            .map(crate::reader::Loaded::stored)
-            .map_err(|fault| self.fault(id, fault))
+        self.shared.load(id).map(crate::reader::Loaded::stored).map_err(|fault| self.fault(id, fault))
     }
 
     /// A fresh message whose state has not changed yet.

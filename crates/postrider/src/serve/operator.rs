@@ -136,10 +136,9 @@ impl Operator {
     }
 
     async fn list(&self, selector: Selector, answers: &mut AnswerStream) -> Result<u64, Refusal> {
-        let walk = Walk::new(selector);
-        let mut pages = walk.ahead(self.engine.clone(), self.spool.clone(), self.routes.clone());
+        let mut walk = Walk::new(selector);
         let mut count = 0;
-        while let Some(page) = pages.recv().await.ok_or(Stopped)?? {
+        while let Some(page) = walk.next_page(&self.engine, &self.spool, &self.routes).await? {
             for item in page {
                 answers.item(Item::Message(item)).await?;
                 count += 1;

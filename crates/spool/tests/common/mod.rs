@@ -134,14 +134,8 @@ pub(crate) fn accept_body(spool: &Spool, id: QueueId, number: u64, body: NewBody
         NewBody::Inline(bytes) => bytes.len() as u64,
         NewBody::Large(large) => large.len(),
     };
-    accept_message(
-        spool,
-        NewMessage { id, envelope: envelope(number, size), summary: summary(number, 0), body },
-    )
-}
-
-pub(crate) fn accept_message(spool: &Spool, message: NewMessage) -> Result<(), AcceptError> {
     let (told, answer) = mpsc::channel();
+    let message = NewMessage { id, envelope: envelope(number, size), summary: summary(number, 0), body };
     spool.accept(
         message,
         Box::new(move |result| {
