@@ -21,10 +21,6 @@ use crate::{deps, e2e, fuzz, kill, program, tidy, torture};
 /// instead, and at least 50 kills are wanted.
 const KILL_ROUNDS: u32 = 64;
 
-/// Not of the day, so that a change is judged by what it does and not by when. What other seeds find is an
-/// issue of its own: docs/reliability.md says which is open.
-const KILL_SEED: u64 = 20_782;
-
 /// One step.
 struct Step {
     name: &'static str,
@@ -40,7 +36,7 @@ const STEPS: &[Step] = &[
     Step { name: "tests", run: tests_of_readme },
     Step { name: "parameters", run: |root| tidy::check_parameters(root, &program::build(root)?) },
     Step { name: "e2e", run: e2e::run },
-    Step { name: "kill", run: |root| kill::run(root, KILL_ROUNDS, KILL_SEED) },
+    Step { name: "kill", run: |root| kill::run(root, KILL_ROUNDS, seed_of_today()) },
     Step { name: "torture", run: |root| torture::short(root, seed_of_today()) },
     Step { name: "fuzz targets", run: fuzz::check },
     Step { name: "first command", run: first_command_of_readme },
