@@ -74,9 +74,16 @@ fn table(results: &[(&str, bool, Duration)]) -> String {
 
 /// Runs cargo in the repository and fails when it does.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Result<()> {
+    cargo_with(root, &[], arguments)
+}
+
+/// The same with more variables in its environment.
+fn cargo_with(root: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Result<()> {
     let mut command = Command::new(env!("CARGO"));
-    let status = command.args(arguments).current_dir(root).stdin(std::process::Stdio::null()).status()?;
-    ensure!(status.success(), "cargo {}: {status}", arguments.join(" "));
+    command.args(arguments).envs(variables.iter().copied()).current_dir(root);
+    let status = command.stdin(std::process::Stdio::null()).status()?;
+    let told: String = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect();
+    ensure!(status.success(), "{told}cargo {}: {status}", arguments.join(" "));
     Ok(())
 }
 
@@ -107,11 +114,7 @@ fn first_command_of_readme(root: &Path) -> Result<()> {
 /// What `cargo test` does for all bytes that are not zero and some that are: a debug build takes too long.
 fn every_byte_of_a_spool(root: &Path) -> Result<()> {
     let test = ["test", "--quiet", "--locked", "--release", "-p", "spool", "--test", "flip", "every_byte"];
-    let mut command = Command::new(env!("CARGO"));
-    let status =
-        command.args(test).args(["--", "--nocapture"]).env("SPOOL_STEP", "1").current_dir(root).status()?;
-    ensure!(status.success(), "SPOOL_STEP=1 cargo {}: {status}", test.join(" "));
-    Ok(())
+    cargo_with(root, &[("SPOOL_STEP", "1")], &[&test[..], &["--", "--nocapture"]].concat())
 }
 
 fn tests_of_readme(root: &Path) -> Result<()> {

@@ -1,4 +1,5 @@
-//! An ordered map that is nearly always tiny: one site, one job, one peer.
+//! Ordered maps that are nearly always tiny: one site, one job, one peer. [`FewMap`] is small, [`FrontMap`]
+//! has its first few pairs at hand.
 //!
 //! Promises: the order and the results of `BTreeMap`, whatever the size; a single pair needs no memory of
 //! its own; to take the first pair touches nothing but that pair, nearly always. Refuses: to turn back into
@@ -147,7 +148,7 @@ impl<K: Copy + Ord, V: Copy> FrontMap<K, V> {
         match self.near.binary_search_by_key(&key, |(key, _)| *key) {
             Ok(place) => self.near[place].1 = value,
             Err(place) => {
-                if let Some((key, value)) = if full { self.near.pop() } else { None } {
+                if full && let Some((key, value)) = self.near.pop() {
                     self.rest.insert(key, value);
                 }
                 self.near.insert(place, (key, value));

@@ -75,7 +75,7 @@ impl Engine {
 #[derive(Debug, Default)]
 pub(crate) struct EntryQueue {
     first: Option<EntryKey>,
-    /// Nothing when there is no first one.
+    /// Holds none when there is no first one.
     #[expect(clippy::box_collection, reason = "a queue in place would make every peer half as large again")]
     rest: Option<Box<VecDeque<EntryKey>>>,
 }

@@ -10,7 +10,7 @@
 //!
 //! Known to be wrong: a retry that falls due by itself during the drain counts as the flush's doing.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -18,7 +18,6 @@ use anyhow::{Result, bail};
 use super::load::Sink;
 use super::peer::{Running, SINKS};
 use super::usage::{Cost, charged};
-use crate::e2e::debian::closed_port;
 use crate::interrupt;
 use crate::program::{Workplace, poll};
 
@@ -33,13 +32,12 @@ const LOOK: Duration = Duration::from_millis(2);
 
 /// A port that nobody listens on for each sink.
 pub(crate) fn closed_ports() -> Result<[u16; SINKS]> {
+    // All at a time, so that none comes twice.
+    let bind = |_| TcpListener::bind(("127.0.0.1", 0));
+    let listeners = (0..SINKS).map(bind).collect::<std::io::Result<Vec<_>>>()?;
     let mut ports = [0; SINKS];
-    while ports.contains(&0) {
-        let one = closed_port()?.port();
-        // The same one may come again, as nobody listens on it yet.
-        if let Some(place) = ports.iter().position(|port| *port == 0).filter(|_| !ports.contains(&one)) {
-            ports[place] = one;
-        }
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
     }
     Ok(ports)
 }

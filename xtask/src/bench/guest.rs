@@ -285,13 +285,13 @@ mod tests {
     #[test]
     fn everything_of_a_guest_is_below_its_folder() {
         let server = SocketAddr::from(([127, 0, 0, 1], 2500));
-        let text = exim(Path::new("/u"), Path::new("/x"), server, Plan::Keep, SHIPPED);
+        let text = exim(Path::new("/u"), Path::new("/x"), server, Plan::Keep, &SHIPPED);
         for name in ["spool_directory", "log_file_path", "pid_file_path"] {
             assert!(text.lines().any(|line| line.starts_with(&format!("{name} = /x"))), "{name}");
         }
         assert!(text.contains("queue_only = true") && text.contains("daemon_smtp_ports = 2500"), "{text}");
         assert!(
-            !exim(Path::new("/u"), Path::new("/x"), server, Plan::Relay(server), SHIPPED)
+            !exim(Path::new("/u"), Path::new("/x"), server, Plan::Relay(server), &SHIPPED)
                 .contains("queue_only")
         );
         assert!(opensmtpd(server, Plan::Relay(server)).contains("smtp://127.0.0.1:2500"));

@@ -98,7 +98,7 @@ fn peers(root: &Path, options: &Options) -> Result<()> {
     let program = release(root, options)?;
     let mut peers: Vec<Box<dyn Peer>> = vec![Box::new(Postrider { program })];
     if options.word("--peers") != Some(ALONE) {
-        peers.push(Box::new(Postfix { setting: SHIPPED }));
+        peers.push(Box::new(Postfix { setting: &SHIPPED }));
     }
     peers.extend(guests);
     peers.push(Box::new(peer::Ceiling));
@@ -212,7 +212,7 @@ fn guests(
         let source = kind.unpacked();
         match source.find(target, install && wanted.contains(&source.name))? {
             Some(unpacked) if names.is_none() || wanted.contains(&source.name) => {
-                found.push(Box::new(Guest { kind, unpacked, setting: SHIPPED }));
+                found.push(Box::new(Guest { kind, unpacked, setting: &SHIPPED }));
             }
             None if names.is_none() || wanted.contains(&source.name) => report.remark(source.left_out()),
             _ => {}

@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn everything_of_the_instance_is_below_its_folder() {
-        let text = main_cf(Path::new("/x"), Plan::Keep, SHIPPED);
+        let text = main_cf(Path::new("/x"), Plan::Keep, &SHIPPED);
         for name in ["queue_directory", "data_directory", "maillog_file"] {
             assert!(text.lines().any(|line| line.starts_with(&format!("{name} = /x"))), "{name}");
         }

@@ -40,7 +40,7 @@ impl Setting {
 }
 
 /// As the peer comes.
-pub(crate) const SHIPPED: &Setting = &Setting::new("shipped", &[]);
+pub(crate) const SHIPPED: Setting = Setting::new("shipped", &[]);
 
 /// Postfix looks at fewer things in each message.
 const LEAN: &str = "smtpd_relay_restrictions = permit_mynetworks, reject\n\
@@ -58,15 +58,15 @@ const UNCACHED: &str = "smtp_connection_cache_on_demand = no\n";
 
 /// Those of Postfix for `task`.
 pub(crate) fn postfix(task: Task) -> &'static [Setting] {
-    const KEEP: &[Setting] = &[Setting::new("shipped", &[]), Setting::new("lean", &[LEAN])];
+    const KEEP: &[Setting] = &[SHIPPED, Setting::new("lean", &[LEAN])];
     const RELAY: &[Setting] = &[
-        Setting::new("shipped", &[]),
+        SHIPPED,
         Setting::new("lean", &[LEAN]),
         Setting::new("few", &[FEW]),
         Setting::new("lean few", &[LEAN, FEW]),
     ];
     const BACKLOG: &[Setting] = &[
-        Setting::new("shipped", &[]),
+        SHIPPED,
         Setting::new("broad", &[BROAD]),
         Setting::new("uncached", &[BROAD, UNCACHED]),
         Setting::new("few", &[BROAD, FEW]),
@@ -81,9 +81,10 @@ pub(crate) fn postfix(task: Task) -> &'static [Setting] {
 
 /// Exim keeps no log of its own for each message, and its spool in 62 folders.
 const SPLIT: &str = "message_logs = false\nsplit_spool_directory = true\n";
+
 /// Those of Exim for `task`.
 pub(crate) fn exim(task: Task) -> &'static [Setting] {
-    const TAKING: &[Setting] = &[Setting::new("shipped", &[]), Setting::new("split", &[SPLIT])];
+    const TAKING: &[Setting] = &[SHIPPED, Setting::new("split", &[SPLIT])];
     match task {
         Task::Keep | Task::Relay => TAKING,
         Task::List | Task::Backlog => &[],
@@ -98,7 +99,7 @@ mod tests {
     fn the_first_is_as_shipped_and_names_are_told_apart() {
         for task in [Task::Keep, Task::Relay, Task::Backlog, Task::List] {
             for list in [postfix(task), exim(task)] {
-                assert!(list.first().is_none_or(|first| first == SHIPPED), "{task:?}");
+                assert!(list.first().is_none_or(|first| *first == SHIPPED), "{task:?}");
                 let names: std::collections::BTreeSet<_> = list.iter().map(|one| one.name).collect();
                 assert_eq!(names.len(), list.len(), "{task:?}");
                 assert!(list.iter().all(|one| one.blocks.iter().all(|block| block.ends_with('\n'))));
