@@ -110,18 +110,18 @@ impl Verdict {
     fn explain(&mut self, earlier: &Received, later: &Received, kills: &[Kill]) -> Result<()> {
         self.repeated += 1;
         let Some(kill) = kills.iter().find(|kill| kill.explains(earlier, later)) else {
-            let before = kills.iter().rfind(|kill| kill.at <= later.started);
+            let between = kills.iter().find(|kill| kill.gone >= earlier.ended && kill.at <= later.started);
             let after = |from: Instant, to: Instant| to.saturating_duration_since(from).as_millis();
-            let last = before.map_or_else(String::new, |kill| {
-                let (first, window) = (after(earlier.ended, kill.at), kill.window.as_millis());
-                let (late, second) = (after(kill.gone, earlier.ended), after(kill.gone, later.started));
+            let first = between.map_or_else(String::new, |kill| {
+                let (unrecorded, window) = (after(earlier.ended, kill.at), kill.window.as_millis());
+                let second = after(kill.gone, later.started);
                 format!(
-                    "; the last one before the second came {first} ms after the end of the first \
-                     ({window} ms could be explained), which ended {late} ms and the second began \
-                     {second} ms after it"
+                    "; the first one after the end of the first delivery came {unrecorded} ms after it \
+                     ({window} ms could be explained), and the second began {second} ms after the engine was \
+                     gone"
                 )
             });
-            bail!("no kill explains it{last}");
+            bail!("no kill explains it{first}");
         };
         let unrecorded = kill.at.saturating_duration_since(earlier.ended);
         if unrecorded >= self.longest {
