@@ -3,7 +3,9 @@
 //! Promises: at most `qmgr_message_active_limit` messages in memory, and a few whose time has come while they
 //! wait for room ([`crate::overtime`]); with room, incoming and deferred
 //! take turns; after saturation new mail goes first. Recipients in memory are bounded by the recipient
-//! limit and a minimum for each message, counting those that are being read right now.
+//! limit and a minimum for each message, counting those that are being read right now. Of a thousand
+//! messages whose time has come at once, [`READS_AT_ONCE_MAX`] are read at the same time: what ends meanwhile
+//! never stands behind more than these.
 
 use std::sync::Arc;
 
@@ -24,6 +26,8 @@ use crate::scan::Source;
 
 /// Most recipients that are read at once, so that reading one mailing does not keep others waiting.
 const READ_MAX: u64 = 5000;
+/// No message enters memory while so many are being read.
+const READS_AT_ONCE_MAX: usize = 256;
 
 impl Engine {
     /// Takes note of a message that exists. Returns whether it is new.
@@ -69,6 +73,9 @@ impl Engine {
 
     /// Lets one message into memory. Returns whether there was one, and room for it.
     pub(crate) fn import_one(&mut self) -> bool {
+        if self.stopping || self.reading >= READS_AT_ONCE_MAX {
+            return false;
+        }
         let limit = self.config.global.qmgr_message_active_limit;
         if self.active.len() as u64 >= limit {
             self.turn = Source::Incoming;
@@ -99,7 +106,7 @@ impl Engine {
             activation,
             entries: 0,
             busy: 0,
-            loading: true,
+            loading: false,
             reserved: 0,
             next: Some(0),
             unread: stub.unfinished,
@@ -148,6 +155,7 @@ impl Engine {
         let message = &mut self.messages[key];
         let limit = most.clamp(1, READ_MAX);
         message.loading = true;
+        self.reading += 1;
         message.reserved = limit.min(u64::from(message.unread));
         self.reserved += message.reserved;
         let from = message.next.unwrap_or(0);
@@ -189,11 +197,12 @@ impl Engine {
         if !message.loading {
             return;
         }
+        message.loading = false;
+        self.reading -= 1;
         self.reserved -= std::mem::take(&mut message.reserved);
         match loaded {
             Ok(batch) => self.assign(key, batch),
             Err(error) => {
-                message.loading = false;
                 message.unreadable = Some(error);
                 self.complete(key);
             }
@@ -203,7 +212,6 @@ impl Engine {
     /// Resolves recipients and gives them to jobs, clustered by transport, destination and domain.
     fn assign(&mut self, key: MessageKey, batch: Batch) {
         let message = &mut self.messages[key];
-        message.loading = false;
         message.last_read = self.now;
         message.next = batch.next;
         let read = u32::try_from(batch.recipients.len()).unwrap_or(u32::MAX);

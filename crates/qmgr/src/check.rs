@@ -63,7 +63,7 @@ impl Engine {
     /// Every message in memory waits for something that will come.
     fn check_messages(&self) -> Result<(), String> {
         let mut recipients = 0;
-        let mut reserved = 0;
+        let (mut reserved, mut reading) = (0, 0);
         for message in self.messages.values() {
             let reports = message.reporting.is_some() || message.early.is_some();
             let waits = message.entries > 0 || message.loading || reports;
@@ -72,6 +72,7 @@ impl Engine {
             holds!(of_jobs == message.recipient_count, "{}: recipients of its jobs", message.id);
             recipients += message.recipient_count;
             reserved += message.reserved;
+            reading += usize::from(message.loading);
         }
         holds!(
             recipients as u64 == self.recipients,
@@ -79,6 +80,7 @@ impl Engine {
             self.recipients
         );
         holds!(reserved == self.reserved, "recipients promised: {reserved}, {}", self.reserved);
+        holds!(reading == self.reading, "messages being read: {reading}, {}", self.reading);
         let in_entries: usize = self.entries.values().map(|entry| entry.recipients.len()).sum();
         holds!(in_entries as u64 == self.recipients, "recipients in entries: {in_entries}");
         let selected = self.entries.values().filter(|entry| entry.selected.is_some()).count();

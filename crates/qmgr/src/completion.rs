@@ -280,6 +280,7 @@ impl Engine {
         }
         let Some(message) = self.messages.remove(key) else { return };
         self.reserved -= message.reserved;
+        self.reading -= usize::from(message.loading);
         self.active.remove(&message.id);
         if let Some(flush) = message.activation.flush {
             let is_dead = |key| self.destinations.get(key).is_some_and(|site| site.throttled().is_some());

@@ -39,6 +39,7 @@ pub struct Engine {
     /// The time of the latest event.
     pub(crate) now: Time,
     pub(crate) paused: bool,
+    pub(crate) stopping: bool,
     /// See [`Engine::handle_all_stored`].
     pub(crate) all_stored: bool,
     pub(crate) outbox: VecDeque<Effect>,
@@ -76,6 +77,8 @@ pub struct Engine {
     /// Recipients in memory, and those promised to loads under way.
     pub(crate) recipients: u64,
     pub(crate) reserved: u64,
+    /// Messages in memory whose recipients are being read.
+    pub(crate) reading: usize,
     /// Numbers jobs, so that those of one instant have an order.
     pub(crate) sequence: u64,
     pub(crate) selections: u64,
@@ -114,6 +117,7 @@ impl Engine {
             rng: Rng::new(seed),
             now: Time::ZERO,
             paused: false,
+            stopping: false,
             all_stored: false,
             outbox: VecDeque::new(),
             stubs: Stubs::new(),
@@ -139,6 +143,7 @@ impl Engine {
             appointments: AscendingMap::new(),
             recipients: 0,
             reserved: 0,
+            reading: 0,
             sequence: 0,
             selections: 0,
             incoming: Scan::default(),
@@ -309,6 +314,12 @@ impl Engine {
     pub fn resume_deliveries(&mut self, now: Time) {
         self.begin(now);
         self.paused = false;
+    }
+
+    /// Begins nothing any more: no message enters memory, nothing is selected. What is in flight may end.
+    pub fn stop(&mut self, now: Time) {
+        self.pause_deliveries(now);
+        self.stopping = true;
     }
 
     /// Puts messages on hold.

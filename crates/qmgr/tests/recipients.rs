@@ -228,3 +228,29 @@ fn a_mailing_of_200_000_recipients_is_in_memory_only_in_part() {
     assert!(world.most_recipients <= bound, "{} of {bound}", world.most_recipients);
     assert!(world.loads.iter().all(|(_, _, limit)| *limit <= 5000), "pieces of at most 5000");
 }
+
+/// Reports of deliveries come back through the same task as what was read. When everything was read at once,
+/// a report stood behind thousands of envelopes, and a crash meanwhile made a second copy of its message.
+#[test]
+fn a_backlog_is_read_a_part_at_a_time() {
+    let mut world = World::new(Config::default());
+    let mails: Vec<_> = (0..1000).map(|n| world.make(&n.to_string(), &[("x.test", 1)])).collect();
+    for mail in mails {
+        world.engine.handle_accepted(world.now, mail.stored.clone(), None);
+        world.mail.insert(mail.stored.id, mail);
+    }
+    let mut reading = Vec::new();
+    let asked = |world: &mut World, reading: &mut Vec<QueueId>| {
+        while let Some(effect) = world.engine.poll_effect() {
+            if let Effect::Load { id, .. } = effect {
+                reading.push(id);
+            }
+        }
+    };
+    asked(&mut world, &mut reading);
+    assert_eq!(reading.len(), 256);
+    world.engine.handle_loaded(world.now, reading[0], Err(qmgr::LoadError::Gone));
+    asked(&mut world, &mut reading);
+    assert_eq!(reading.len(), 257, "one is read, another one may be");
+    assert!(world.engine.poll_timeout().is_none_or(|at| at > world.now), "it waits for them, not for a time");
+}

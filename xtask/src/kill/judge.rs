@@ -96,9 +96,10 @@ pub(super) fn judge(state: &State, received: &[Received], kills: &[Kill], seed: 
         let known = state.acknowledged.contains(number) || state.unanswered.contains(number);
         ensure!(known, "message {number} arrived, nobody sent it");
         for (earlier, later) in times.iter().zip(&times[1..]) {
-            verdict
-                .explain(earlier, later, kills)
-                .with_context(|| format!("message {number} arrived {} times for {recipient}", times.len()))?;
+            verdict.explain(earlier, later, kills).with_context(|| {
+                let id = queue_id(later);
+                format!("message {number} ({id}) arrived {} times for {recipient}", times.len())
+            })?;
         }
     }
     let arrived: BTreeSet<u64> = arrivals.keys().map(|(number, _)| *number).collect();
@@ -129,6 +130,13 @@ impl Verdict {
         }
         Ok(())
     }
+}
+
+/// Under which queue id the engine had it, to be looked for in its log.
+fn queue_id(received: &Received) -> String {
+    let text = String::from_utf8_lossy(&received.content);
+    let id = text.split_once(" id ").and_then(|(_, rest)| rest.split_whitespace().next());
+    id.unwrap_or("without an id").trim_end_matches(';').to_owned()
 }
 
 /// The number of a message that arrived, when its content is what was sent behind the `Received:` header.

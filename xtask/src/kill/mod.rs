@@ -18,7 +18,7 @@ mod pulse;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -132,19 +132,20 @@ fn kills(program: &Path, place: &Workplace, rounds: u32, seed: u64, power: Optio
     });
     let clients: Vec<_> = clients.collect();
     let pulse = Pulse::start(&disk.join("beat"))?;
-    let killer = Killer { pulse: &pulse, power, kills: Vec::new() };
+    let lives = Lives { folder: place.folder("lives", 0o755)?, count: 0 };
+    let killer = Killer { pulse: &pulse, power, lives, kills: Vec::new() };
     let killed = kill_again_and_again(&setup, &shared, rounds, &mut Rng::new(seed), killer);
     shared.change(|state| state.finished = true);
     for client in clients {
         client.join().ok().context("a client panicked")?;
     }
-    let (kills, operator) = killed?;
+    let (kills, mut lives, operator) = killed?;
     sink.refuse(Vec::new());
     let engine = setup.start()?;
     // Whether anything is on hold is as random as the rest; 1 says that nothing is.
     engine.ask(&["queue", "release", "--queue", "hold"])?;
     wait_until_empty(&engine, PATIENCE)?;
-    engine.stop()?;
+    lives.keep(&engine.stop()?.1)?;
     let state = shared.lock();
     let verdict = judge(&state, &sink.received(), &kills, seed)?;
     println!(
@@ -181,23 +182,37 @@ impl End {
     }
 }
 
+/// What each engine printed, in files that are named by its number: how a failure is understood.
+struct Lives {
+    folder: PathBuf,
+    count: u32,
+}
+
+impl Lives {
+    fn keep(&mut self, printed: &str) -> Result<()> {
+        self.count += 1;
+        Ok(std::fs::write(self.folder.join(format!("{:03}.log", self.count)), printed)?)
+    }
+}
+
 /// Who kills, and what was killed when.
 struct Killer<'p> {
     pulse: &'p Pulse,
     power: Option<&'p Power>,
+    lives: Lives,
     kills: Vec<Kill>,
 }
 
 impl Killer<'_> {
     fn kill(&mut self, engine: Engine) -> Result<()> {
-        let Killer { pulse, power, kills } = self;
+        let Killer { pulse, power, lives, kills } = self;
         kills.push(Kill::by(pulse, || {
             if let Some(power) = power {
                 // Without its disk it may not deliver anything either: that could no longer be recorded.
                 engine.signal(Signal::STOP);
                 power.cut()?;
             }
-            Ok(engine.kill().map(drop)?)
+            lives.keep(&engine.kill()?)
         })?);
         power.map_or(Ok(()), Power::back)
     }
@@ -210,7 +225,7 @@ fn kill_again_and_again(
     rounds: u32,
     rng: &mut Rng,
     mut killer: Killer<'_>,
-) -> Result<(Vec<Kill>, Operator)> {
+) -> Result<(Vec<Kill>, Lives, Operator)> {
     let mut operator = Operator::default();
     let middle = |rng: &mut Rng| thread::sleep(Duration::from_millis(rng.below(MIDDLE_MS_MAX)));
     for round in 0..rounds {
@@ -238,13 +253,14 @@ fn kill_again_and_again(
         if end == End::Peace {
             let (status, printed) = engine.stop()?;
             ensure!(status.success(), "it stopped with {status}:\n{printed}");
+            killer.lives.keep(&printed)?;
         } else {
             killer.kill(engine)?;
         }
         shared.change(|state| state.server = None);
         operator.end()?;
     }
-    Ok((killer.kills, operator))
+    Ok((killer.kills, killer.lives, operator))
 }
 
 /// What an operator does, over and over.

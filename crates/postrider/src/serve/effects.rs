@@ -237,9 +237,9 @@ impl Effects {
         self.work.next().await
     }
 
-    /// A result that is there already.
-    pub(crate) fn try_next_happened(&mut self) -> Option<Happened> {
-        self.work.try_next()
+    /// A delivery that has ended already.
+    pub(crate) fn try_next_delivery(&mut self) -> Option<Happened> {
+        self.work.try_next_delivery()
     }
 
     /// Whether anything is in flight.

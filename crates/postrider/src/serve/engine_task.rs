@@ -24,7 +24,10 @@ pub(crate) const ACCEPTED_WAITING_MAX: usize = 1024;
 /// Questions that may wait for the engine.
 const QUESTIONS_WAITING_MAX: usize = 64;
 /// Accepted messages that are taken in one go, so that a flood of them cannot keep deliveries waiting.
-const ACCEPTED_AT_ONCE: usize = 64;
+const ACCEPTED_AT_ONCE: usize = 16;
+/// Deliveries that are taken note of in one go, so that those which end as fast as they begin cannot keep
+/// everybody else waiting: the one who tells it to stop, an operator, new mail.
+const DELIVERIES_AT_ONCE: usize = 64;
 /// The engine is asked for the time at least so often while it waits for some instant, so that a machine
 /// that slept, or a clock that was set, is noticed.
 const NAP_MAX: Duration = Duration::from_secs(60);
@@ -118,6 +121,7 @@ impl EngineTask {
         let timer = sleep_until(Instant::now());
         tokio::pin!(timer);
         loop {
+            self.note_deliveries();
             self.effects.carry_out(&mut self.engine, now());
             let wanted = self.nap();
             if let Some(nap) = wanted {
@@ -161,10 +165,11 @@ impl EngineTask {
     /// Starts nothing new; waits for what is in flight, and for messages that were acknowledged while
     /// the listeners closed.
     async fn wind_down(mut self, grace: Duration) -> Engine {
-        self.engine.pause_deliveries(now());
+        self.engine.stop(now());
         let deadline = Instant::now() + grace;
         info!("stopping: {} deliveries in flight", self.engine.counts().delivering);
         while self.effects.is_busy() {
+            self.note_deliveries();
             self.effects.carry_out(&mut self.engine, now());
             tokio::select! {
                 Some(happened) = self.effects.next_happened() => self.happened(happened),
@@ -186,11 +191,14 @@ impl EngineTask {
     }
 
     fn happened(&mut self, happened: Happened) {
-        let now = now();
-        self.effects.note_happened(&mut self.engine, now, happened);
-        // More may have ended meanwhile; taking it now saves a wake-up each.
-        while let Some(more) = self.effects.try_next_happened() {
-            self.effects.note_happened(&mut self.engine, now, more);
+        self.effects.note_happened(&mut self.engine, now(), happened);
+    }
+
+    /// Whatever is done next, the deliveries that have ended go on record before it.
+    fn note_deliveries(&mut self) {
+        for _ in 0..DELIVERIES_AT_ONCE {
+            let Some(delivery) = self.effects.try_next_delivery() else { return };
+            self.happened(delivery);
         }
     }
 }

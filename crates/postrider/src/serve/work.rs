@@ -1,6 +1,8 @@
 //! Work that the engine asked for and that takes time: deliveries, reading envelopes, making reports.
 //!
-//! Promises: everything begun ends in exactly one [`Happened`], also when the code behind it panics.
+//! Promises: everything begun ends in exactly one [`Happened`], also when the code behind it panics. A
+//! delivery that has ended never stands behind other results: until it is recorded, a crash makes a second
+//! copy.
 //! Refuses: to know what the results mean.
 
 use std::collections::HashMap;
@@ -52,7 +54,8 @@ pub(crate) enum Undertaking {
 /// All work in flight.
 #[derive(Default)]
 pub(crate) struct Work {
-    tasks: JoinSet<Happened>,
+    deliveries: JoinSet<Happened>,
+    others: JoinSet<Happened>,
     about: HashMap<Id, Undertaking>,
 }
 
@@ -63,7 +66,11 @@ impl Work {
         about: Undertaking,
         work: impl Future<Output = Happened> + Send + 'static,
     ) {
-        let id = self.tasks.spawn(work).id();
+        let tasks = match about {
+            Undertaking::Delivery { .. } => &mut self.deliveries,
+            Undertaking::Load(_) | Undertaking::Report { .. } => &mut self.others,
+        };
+        let id = tasks.spawn(work).id();
         self.about.insert(id, about);
     }
 
@@ -73,30 +80,36 @@ impl Work {
         about: Undertaking,
         work: impl FnOnce() -> Happened + Send + 'static,
     ) {
-        let id = self.tasks.spawn_blocking(work).id();
+        let id = self.others.spawn_blocking(work).id();
         self.about.insert(id, about);
     }
 
     /// Whether anything is in flight.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.tasks.is_empty()
+        !(self.deliveries.is_empty() && self.others.is_empty())
     }
 
     /// The next result; nothing when nothing is in flight.
     pub(crate) async fn next(&mut self) -> Option<Happened> {
-        let joined = self.tasks.join_next_with_id().await?;
+        let joined = tokio::select! {
+            biased;
+            Some(joined) = self.deliveries.join_next_with_id() => joined,
+            Some(joined) = self.others.join_next_with_id() => joined,
+            else => return None,
+        };
         Some(self.ended(joined))
     }
 
-    /// A result that is there already.
-    pub(crate) fn try_next(&mut self) -> Option<Happened> {
-        let joined = self.tasks.try_join_next_with_id()?;
+    /// A delivery that has ended already.
+    pub(crate) fn try_next_delivery(&mut self) -> Option<Happened> {
+        let joined = self.deliveries.try_join_next_with_id()?;
         Some(self.ended(joined))
     }
 
     /// Gives up what is in flight and says of which messages deliveries were among it, one for each.
     pub(crate) fn abandon(&mut self) -> Vec<QueueId> {
-        self.tasks.abort_all();
+        self.deliveries.abort_all();
+        self.others.abort_all();
         let delivered = |(_, about)| match about {
             Undertaking::Delivery { id, .. } => Some(id),
             Undertaking::Load(_) | Undertaking::Report { .. } => None,
