@@ -27,7 +27,7 @@ use crate::scan::Source;
 /// Most recipients that are read at once, so that reading one mailing does not keep others waiting.
 const READ_MAX: u64 = 5000;
 /// No message enters memory while so many are being read.
-const READS_AT_ONCE_MAX: usize = 256;
+const READS_AT_ONCE_MAX: usize = 64;
 
 impl Engine {
     /// Takes note of a message that exists. Returns whether it is new.

@@ -248,9 +248,9 @@ fn a_backlog_is_read_a_part_at_a_time() {
         }
     };
     asked(&mut world, &mut reading);
-    assert_eq!(reading.len(), 256);
+    assert_eq!(reading.len(), 64);
     world.engine.handle_loaded(world.now, reading[0], Err(qmgr::LoadError::Gone));
     asked(&mut world, &mut reading);
-    assert_eq!(reading.len(), 257, "one is read, another one may be");
+    assert_eq!(reading.len(), 65, "one is read, another one may be");
     assert!(world.engine.poll_timeout().is_none_or(|at| at > world.now), "it waits for them, not for a time");
 }

@@ -15,7 +15,7 @@ use crate::frame::{FLAG_BIG, Kind};
 use crate::index::Index;
 use crate::job::{Job, Room};
 use crate::layout::{BLOCK, padded};
-use crate::reader::{LoadFault, Record};
+use crate::reader::{Extent, LoadFault, Record};
 use crate::shared::{Shared, lock};
 
 /// Most bytes copied with one batch.
@@ -182,7 +182,7 @@ impl Cursor {
 /// The message as a COPY with its state so far; a damaged one is set aside instead. A disk that fails
 /// is asked again with the next round.
 fn copy(shared: &Shared, id: QueueId) -> Option<Job> {
-    let loaded = match shared.load(id) {
+    let loaded = match shared.load(id, Extent::Record) {
         Ok(loaded) => loaded,
         Err(LoadFault::Damaged(reason)) => {
             let _ = shared.quarantine(id, &reason);

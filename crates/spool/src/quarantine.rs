@@ -16,7 +16,7 @@ use crate::disk::{Access, Disk};
 use crate::frame::{FLAG_BIG, Kind, RecordHeader};
 use crate::job::{Completion, Job};
 use crate::layout::{CORRUPT, big_directory, big_path};
-use crate::reader::{LoadFault, Loaded, Record};
+use crate::reader::{Extent, LoadFault, Loaded, Record, Wait};
 use crate::shared::{Shared, lock};
 use crate::{CorruptMessage, Ending, ReadError};
 
@@ -139,10 +139,10 @@ impl Shared {
             return Ok(());
         }
         let entry = lock(&self.index).get(id).ok_or(ReadError::Gone)?;
-        let bytes = match self.load(id) {
+        let bytes = match self.load(id, Extent::Record) {
             Ok(loaded) => copy_image(&loaded).unwrap_or_default(),
             Err(LoadFault::Gone) => return Err(ReadError::Gone),
-            Err(LoadFault::Damaged(_)) => self.raw(entry.message)?,
+            Err(LoadFault::Damaged(_)) => self.raw(entry.message, Wait::AsLong)?,
             Err(LoadFault::Io(error)) => return Err(error.into()),
         };
         let place = entry.message;

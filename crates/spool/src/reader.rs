@@ -20,6 +20,21 @@ use crate::{Body, RecipientRecord, StoredMessage, Summary};
 /// How much of a large body is read at a time.
 const PIECE: usize = 256 * 1024;
 
+/// Where only the envelope is wanted, so much of a record is read at first. Nearly all envelopes fit.
+const HEAD_BYTES: u32 = 1024;
+
+/// The records that hold an envelope.
+const MESSAGES: &[Kind] = &[Kind::Message, Kind::Copy];
+
+/// How much of a message is to be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// Its envelope and what became of it: contents may be thousands of times as large.
+    Envelope,
+    /// The record with all that is in it.
+    Record,
+}
+
 /// Why a record could not be read.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -44,6 +59,18 @@ impl From<codec::CodecError> for Fault {
 fn damaged<T>(what: &str) -> Result<T, Fault> {
     Err(Fault::Damaged(what.to_owned()))
 }
+
+/// Whether a reader may wait for the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    AsLong,
+    /// [`io::ErrorKind::WouldBlock`] says that it would have to.
+    Never,
+}
+
+/// Contents up to this size are taken from the system's memory by whoever may not wait: copying and summing
+/// up a larger one takes too long as well.
+const AT_HAND_BYTES_MAX: u32 = 64 * 1024;
 
 /// A record whose header and envelope section have been verified.
 pub(crate) struct Record {
@@ -109,16 +136,38 @@ pub(crate) enum LoadFault {
 
 impl Shared {
     /// The bytes of a record, as many as there are.
-    pub(crate) fn raw(&self, place: Place) -> io::Result<Bytes> {
+    pub(crate) fn raw(&self, place: Place, wait: Wait) -> io::Result<Bytes> {
         let file = lock(&self.index).file(&*self.disk, place.segment)?;
         let mut bytes = vec![0; place.length as usize];
-        let count = file.read_at(u64::from(place.offset), &mut bytes)?;
-        bytes.truncate(count);
+        let offset = u64::from(place.offset);
+        match wait {
+            Wait::AsLong => {
+                let count = file.read_at(offset, &mut bytes)?;
+                bytes.truncate(count);
+            }
+            Wait::Never if file.read_at_hand(offset, &mut bytes) => {}
+            Wait::Never => return Err(io::ErrorKind::WouldBlock.into()),
+        }
         Ok(bytes.into())
     }
 
-    fn record(&self, place: Place, id: QueueId, kinds: &[Kind]) -> Result<Record, Fault> {
-        let record = Record::parse(self.raw(place)?)?;
+    /// The bytes of a record up to the end of its envelope, at least.
+    fn head(&self, place: Place, wait: Wait) -> io::Result<Bytes> {
+        let start = self.raw(Place { length: place.length.min(HEAD_BYTES), ..place }, wait)?;
+        let header = RecordHeader::read(&start);
+        let wanted = header.map_or(0, |header| header.env_len.saturating_add(RECORD_HEADER as u32));
+        if wanted as usize <= start.len() || place.length <= HEAD_BYTES {
+            return Ok(start);
+        }
+        self.raw(Place { length: place.length.min(wanted), ..place }, wait)
+    }
+
+    fn record(&self, place: Place, id: QueueId, kinds: &[Kind], wait: Wait) -> Result<Record, Fault> {
+        self.checked(self.raw(place, wait)?, id, kinds)
+    }
+
+    fn checked(&self, bytes: Bytes, id: QueueId, kinds: &[Kind]) -> Result<Record, Fault> {
+        let record = Record::parse(bytes)?;
         if record.header.id != id.as_u64() || !kinds.contains(&record.header.kind) {
             return damaged("another record is where it should be");
         }
@@ -126,13 +175,28 @@ impl Shared {
     }
 
     /// Reads what is known of a live message.
-    pub(crate) fn load(&self, id: QueueId) -> Result<Loaded, LoadFault> {
-        self.settled(id, |entry| self.load_at(id, entry))
+    pub(crate) fn load(&self, id: QueueId, extent: Extent) -> Result<Loaded, LoadFault> {
+        self.settled(id, |entry| self.load_at(id, entry, extent, Wait::AsLong))
+    }
+
+    /// The envelope of a live message and what became of it, if all of that is in memory and in order.
+    pub(crate) fn load_at_hand(&self, id: QueueId) -> Option<Loaded> {
+        let entry = lock(&self.index).get(id)?;
+        self.load_at(id, entry, Extent::Envelope, Wait::Never).ok()
+    }
+
+    /// The verified content of a live message, if it is short, in memory and in order.
+    pub(crate) fn content_at_hand(&self, id: QueueId) -> Option<Bytes> {
+        let entry = lock(&self.index).get(id)?;
+        if entry.is_big() || entry.message.length > AT_HAND_BYTES_MAX {
+            return None;
+        }
+        self.record(entry.message, id, MESSAGES, Wait::Never).ok()?.body().ok()
     }
 
     /// Reads the record of a live message, its state left out.
     pub(crate) fn load_record(&self, id: QueueId) -> Result<(Entry, Record), LoadFault> {
-        self.settled(id, |entry| Ok((entry, self.record(entry.message, id, &[Kind::Message, Kind::Copy])?)))
+        self.settled(id, |entry| Ok((entry, self.record(entry.message, id, MESSAGES, Wait::AsLong)?)))
     }
 
     /// Repeats `read` until the message did not move meanwhile.
@@ -152,11 +216,15 @@ impl Shared {
         }
     }
 
-    fn load_at(&self, id: QueueId, entry: Entry) -> Result<Loaded, Fault> {
-        let record = self.record(entry.message, id, &[Kind::Message, Kind::Copy])?;
+    fn load_at(&self, id: QueueId, entry: Entry, extent: Extent, wait: Wait) -> Result<Loaded, Fault> {
+        let bytes = match extent {
+            Extent::Envelope => self.head(entry.message, wait)?,
+            Extent::Record => self.raw(entry.message, wait)?,
+        };
+        let record = self.checked(bytes, id, MESSAGES)?;
         let message = codec::decode_message(&record.section)?;
         let mut recipients = BTreeMap::new();
-        let newest = self.fold(id, entry.state, &mut recipients)?;
+        let newest = self.fold(id, entry.state, &mut recipients, wait)?;
         message.recipients.iter().for_each(|old| remember(&mut recipients, old.clone()));
         let summary = newest.unwrap_or_else(|| message.summary.clone());
         Ok(Loaded { entry, record, message, summary, recipients })
@@ -169,11 +237,12 @@ impl Shared {
         id: QueueId,
         newest: Place,
         recipients: &mut BTreeMap<u32, RecipientRecord>,
+        wait: Wait,
     ) -> Result<Option<Summary>, Fault> {
         let mut summary = None;
         let mut place = newest;
         while place.is_some() {
-            let record = self.record(place, id, &[Kind::State])?;
+            let record = self.record(place, id, &[Kind::State], wait)?;
             let state = codec::decode_state(&record.section)?;
             state.recipients.into_iter().for_each(|older| remember(recipients, older));
             summary.get_or_insert(state.summary);

@@ -113,6 +113,11 @@ impl Shared {
         }
     }
 
+    /// Whether a change of the message was asked for that cannot be read yet.
+    pub(crate) fn is_unsettled(&self, id: QueueId) -> bool {
+        lock(&self.unsettled).contains_key(&id)
+    }
+
     /// Waits until every change of the message that was asked for before can be read; false when that
     /// takes too long.
     pub(crate) fn wait_settled(&self, id: QueueId) -> bool {

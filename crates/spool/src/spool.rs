@@ -16,7 +16,7 @@ use crate::frame::{FLAG_BIG, Kind};
 use crate::inventory::Inventory;
 use crate::job::{Completion, Job};
 use crate::open::Opened;
-use crate::reader::{Fault, LoadFault};
+use crate::reader::{Extent, Fault, LoadFault};
 use crate::shared::{Counters, Shared, lock};
 use crate::spares;
 use crate::writer::Writer;
@@ -185,21 +185,39 @@ impl Spool {
                 io::Error::new(io::ErrorKind::TimedOut, "its last changes are not written yet").into()
             );
         }
-        if let Some(fresh) = self.untouched(id) {
-            return Ok(StoredMessage {
-                envelope: fresh.envelope.clone(),
-                summary: fresh.summary.clone(),
-                recipients: Default::default(),
-            });
+        if let Some(message) = self.untouched(id) {
+            return Ok(message);
         }
         Counters::add(&self.shared.counters.envelopes_read, 1);
-        self.shared.load(id).map(crate::reader::Loaded::stored).map_err(|fault| self.fault(id, fault))
+        self.shared
+            .load(id, Extent::Envelope)
+            .map(crate::reader::Loaded::stored)
+            .map_err(|fault| self.fault(id, fault))
+    }
+
+    /// What [`Spool::read`] gives, if it can be had without waiting: nothing of it is still on its way to the
+    /// log, and the message is fresh, or what is to be read is in the system's memory. Nothing says no more
+    /// than that somebody has to wait. Does not block.
+    pub fn read_at_hand(&self, id: QueueId) -> Option<StoredMessage> {
+        if self.not_corrupt(id).is_err() || self.shared.is_unsettled(id) {
+            return None;
+        }
+        self.untouched(id).or_else(|| {
+            let loaded = self.shared.load_at_hand(id)?;
+            Counters::add(&self.shared.counters.envelopes_read, 1);
+            Some(loaded.stored())
+        })
     }
 
     /// A fresh message whose state has not changed yet.
-    fn untouched(&self, id: QueueId) -> Option<Arc<Fresh>> {
+    fn untouched(&self, id: QueueId) -> Option<StoredMessage> {
         let entry = lock(&self.shared.index).get(id)?;
-        if entry.is_fresh() { lock(&self.shared.cache).get(id) } else { None }
+        let fresh = if entry.is_fresh() { lock(&self.shared.cache).get(id) } else { None }?;
+        Some(StoredMessage {
+            envelope: fresh.envelope.clone(),
+            summary: fresh.summary.clone(),
+            recipients: Default::default(),
+        })
     }
 
     /// The content of a message, checked against its sum. Blocks on the disk unless the message is
@@ -230,10 +248,17 @@ impl Spool {
         })
     }
 
-    /// The content of a message that is still in memory. Does not block on the disk.
-    pub fn fresh_body(&self, id: QueueId) -> Option<Body> {
-        let fresh = lock(&self.shared.cache).get(id)?;
-        fresh.body.clone().map(Body::from_bytes)
+    /// What [`Spool::body`] gives, if it can be had without waiting: the message is fresh, or it is short and
+    /// in the system's memory. Does not block.
+    pub fn body_at_hand(&self, id: QueueId) -> Option<Body> {
+        let fresh = lock(&self.shared.cache).get(id).and_then(|fresh| fresh.body.clone());
+        let content = fresh.or_else(|| {
+            self.not_corrupt(id).ok()?;
+            let content = self.shared.content_at_hand(id)?;
+            Counters::add(&self.shared.counters.contents_read, 1);
+            Some(content)
+        });
+        content.map(Body::from_bytes)
     }
 
     fn not_corrupt(&self, id: QueueId) -> Result<(), ReadError> {

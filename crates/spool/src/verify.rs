@@ -8,7 +8,7 @@ use mail::QueueId;
 
 use crate::disk::{Access, Disk, LockError};
 use crate::layout::FORMAT;
-use crate::reader::{Fault, LoadFault};
+use crate::reader::{Extent, Fault, LoadFault};
 use crate::shared::{Shared, lock};
 use crate::{CorruptMessage, OpenError, Options, Progress, VerifyReport};
 
@@ -50,7 +50,7 @@ pub(crate) fn verify(shared: &Shared, repair: bool, progress: &mut dyn FnMut(Pro
 }
 
 fn check(shared: &Shared, id: QueueId) -> Finding {
-    let loaded = match shared.load(id) {
+    let loaded = match shared.load(id, Extent::Record) {
         Ok(loaded) => loaded,
         Err(LoadFault::Gone) => return Finding::Gone,
         Err(LoadFault::Damaged(reason)) => {

@@ -19,6 +19,7 @@ use crate::index::Place;
 use crate::job::{Completion, Job, Room, ending_code};
 use crate::layout::big_path;
 use crate::log::{End, Log, refusal};
+use crate::reader::Wait;
 use crate::shared::{Counters, Shared, lock};
 use crate::{AcceptError, Ending, quarantine, spares};
 
@@ -272,7 +273,7 @@ impl Writer {
         let Ok(newest) = codec::decode_state(&job.section) else { return };
         let mut recipients: BTreeMap<_, _> =
             newest.recipients.into_iter().map(|recipient| (recipient.position, recipient)).collect();
-        if self.shared.fold(job.id, entry.state, &mut recipients).is_err() {
+        if self.shared.fold(job.id, entry.state, &mut recipients, Wait::AsLong).is_err() {
             return;
         }
         let recipients: Vec<_> = recipients.into_values().collect();

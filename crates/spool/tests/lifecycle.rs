@@ -10,10 +10,41 @@ use std::time::Duration;
 use common::*;
 use mail::Time;
 use spool::disk::RealDisk;
-use spool::{AcceptError, Ending, OpenError, Options, Queue, ReadError};
+use spool::{AcceptError, Ending, NewBody, NewMessage, OpenError, Options, Queue, ReadError};
 
 fn disk(directory: &tempfile::TempDir) -> Arc<RealDisk> {
     Arc::new(RealDisk::new(directory.path()))
+}
+
+/// Short envelopes are read without what follows them, long ones as far as they go.
+#[test]
+fn an_envelope_is_read_whole_whatever_its_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = open(disk(&directory));
+    let mut stored = Vec::new();
+    for (count, size) in [(1, 0), (1, 50_000), (20, 1), (400, 0), (400, 50_000)] {
+        let id = spool.next_id(Time::ZERO);
+        let mut long = mail::Envelope::clone(&envelope(7, size as u64));
+        long.recipients = vec![long.recipients[0].clone(); count];
+        let long = Arc::new(long);
+        let body = NewBody::Inline(body(7, size));
+        let message = NewMessage { id, envelope: Arc::clone(&long), summary: summary(7, 0), body };
+        accept_message(&spool, message).unwrap();
+        stored.push((id, long, size));
+    }
+    spool.close();
+    drop(spool);
+    let (spool, _) = open(disk(&directory));
+    for (id, long, size) in stored {
+        let message = spool.read(id).unwrap();
+        assert_eq!(message.envelope, long);
+        assert_eq!(content(&spool, id), body(7, size));
+        // It has just been read, so that it is at hand where the system can tell.
+        assert!(spool.read_at_hand(id).is_none_or(|at_hand| at_hand == message));
+        assert!(spool.body_at_hand(id).is_none_or(|at_hand| bytes_of(&at_hand) == body(7, size)));
+        finish(&spool, id, Ending::Deleted).unwrap();
+        assert!(spool.read_at_hand(id).is_none() && spool.body_at_hand(id).is_none());
+    }
 }
 
 #[test]

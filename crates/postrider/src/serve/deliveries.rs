@@ -76,9 +76,9 @@ async fn content(
     envelope: Option<Arc<Envelope>>,
 ) -> Result<(Arc<Envelope>, Body), ContentError> {
     let id = delivery.id;
-    let fresh = envelope.as_ref().and_then(|_| spool.fresh_body(id));
-    if let (Some(envelope), Some(body)) = (&envelope, fresh) {
-        // The common way of new mail: nothing to read, no thread to wake.
+    let at_hand = envelope.as_ref().and_then(|_| spool.body_at_hand(id));
+    if let (Some(envelope), Some(body)) = (&envelope, at_hand) {
+        // The common way: new mail, or read not long ago. No thread to wake.
         return Ok((envelope.clone(), body));
     }
     let read = move || -> Result<(Arc<Envelope>, Body), ReadError> {

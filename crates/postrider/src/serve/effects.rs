@@ -32,8 +32,8 @@ use super::work::{Happened, LoadRequest, LoadResult, Undertaking, Work};
 /// Recipients up to which a new message is handed to the engine with its envelope; the engine reads
 /// larger ones in pieces, as its limits allow.
 const RECIPIENTS_AT_ONCE: usize = 1000;
-/// Envelopes read by one blocking task.
-const LOADS_AT_ONCE: usize = 64;
+/// Envelopes read by one task.
+const LOADS_AT_ONCE: usize = 16;
 /// Recipients that are marked by one change of state.
 const RECORDS_AT_ONCE: usize = 1000;
 
@@ -323,10 +323,7 @@ impl Effects {
         while !self.loads.is_empty() {
             let piece: Vec<LoadRequest> = self.loads.drain(..self.loads.len().min(LOADS_AT_ONCE)).collect();
             let (spool, requests) = (self.spool.clone(), piece.clone());
-            self.work.begin_blocking(Undertaking::Load(piece), move || {
-                let read = |request: LoadRequest| LoadResult { request, result: load(&spool, request.id) };
-                Happened::Loaded(requests.into_iter().map(read).collect())
-            });
+            self.work.begin(Undertaking::Load(piece), load_all(spool, requests));
         }
     }
 
@@ -402,6 +399,27 @@ impl Effects {
             other => super::notes::log(&other),
         }
     }
+}
+
+/// Reads messages. Only those that the disk is to be waited for cost the way to another thread and back.
+async fn load_all(spool: Arc<Spool>, requests: Vec<LoadRequest>) -> Happened {
+    let mut loaded = Vec::with_capacity(requests.len());
+    let mut waiting = Vec::new();
+    for request in requests {
+        match spool.read_at_hand(request.id) {
+            Some(message) => loaded.push(LoadResult { request, result: Ok(message) }),
+            None => waiting.push(request),
+        }
+        // A backlog is many of these; sessions must not wait until all of it is read.
+        tokio::task::yield_now().await;
+    }
+    if !waiting.is_empty() {
+        let read = move |request: LoadRequest| LoadResult { request, result: load(&spool, request.id) };
+        let rest = tokio::task::spawn_blocking(|| waiting.into_iter().map(read).collect::<Vec<_>>()).await;
+        // Whoever joins this task deals with what went wrong in it.
+        loaded.extend(rest.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
+    }
+    Happened::Loaded(loaded)
 }
 
 /// Reads an envelope. Blocks on the disk.

@@ -3,7 +3,7 @@
 //! Promises: each page is one short question to the engine; envelopes are read outside its task; a
 //! message that ends meanwhile is left out, one that arrives meanwhile may be in or out. Damage that is
 //! found by looking is shown as such, and told to the engine at once.
-//! Refuses: holding more than a page in memory.
+//! Refuses: holding more than three pages in memory: one that is read, one that waits, one that is sent.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use control::{MessageItem, QueueName, RecipientItem, RecipientStatus, Selector};
 use mail::{QueueId, Time, Verdict};
 use qmgr::{MessageView, Queue};
 use spool::{ReadError, Spool, StoredMessage};
+use tokio::sync::mpsc;
 
 use super::engine_task::{EngineHandle, Stopped, now};
 use super::routes::Routes;
@@ -80,6 +81,27 @@ impl Walk {
         taken.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= taken.len() as u64;
         Ok(Some(taken))
+    }
+
+    /// All pages, then nothing. The next one is read while one is sent: a large queue takes as long as
+    /// the slower of the two and not both. Ends early when nobody takes them any more.
+    pub(crate) fn ahead(
+        mut self,
+        engine: EngineHandle,
+        spool: Arc<Spool>,
+        routes: Arc<Routes>,
+    ) -> mpsc::Receiver<Result<Option<Vec<MessageItem>>, Stopped>> {
+        let (pages, taken) = mpsc::channel(1);
+        tokio::spawn(async move {
+            loop {
+                let page = self.next_page(&engine, &spool, &routes).await;
+                let last = !matches!(page, Ok(Some(_)));
+                if pages.send(page).await.is_err() || last {
+                    return;
+                }
+            }
+        });
+        taken
     }
 
     async fn candidates(&mut self, engine: &EngineHandle) -> Result<Vec<MessageView>, Stopped> {

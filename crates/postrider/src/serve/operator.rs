@@ -136,9 +136,10 @@ impl Operator {
     }
 
     async fn list(&self, selector: Selector, answers: &mut AnswerStream) -> Result<u64, Refusal> {
-        let mut walk = Walk::new(selector);
+        let walk = Walk::new(selector);
+        let mut pages = walk.ahead(self.engine.clone(), self.spool.clone(), self.routes.clone());
         let mut count = 0;
-        while let Some(page) = walk.next_page(&self.engine, &self.spool, &self.routes).await? {
+        while let Some(page) = pages.recv().await.ok_or(Stopped)?? {
             for item in page {
                 answers.item(Item::Message(item)).await?;
                 count += 1;

@@ -74,16 +74,6 @@ impl Work {
         self.about.insert(id, about);
     }
 
-    /// Begins something that blocks a thread.
-    pub(crate) fn begin_blocking(
-        &mut self,
-        about: Undertaking,
-        work: impl FnOnce() -> Happened + Send + 'static,
-    ) {
-        let id = self.others.spawn_blocking(work).id();
-        self.about.insert(id, about);
-    }
-
     /// Whether anything is in flight.
     pub(crate) fn is_busy(&self) -> bool {
         !(self.deliveries.is_empty() && self.others.is_empty())

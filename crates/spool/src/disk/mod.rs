@@ -80,6 +80,12 @@ pub trait DiskFile: Send + Sync {
     /// Reads until the buffer is full or the file ends; says how many bytes there were.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Fills the buffer if that needs no waiting for the disk, and says whether it did. A file that does not
+    /// know says no.
+    fn read_at_hand(&self, _offset: u64, _buffer: &mut [u8]) -> bool {
+        false
+    }
+
     /// Writes all of the slices one behind the other, or fails. After a failure any part may have
     /// been written.
     fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()>;

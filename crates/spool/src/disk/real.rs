@@ -5,13 +5,13 @@
 //! full disk shows at the write.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FlockOperation};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Access, Disk, DiskFile, Entry, Lock, LockError, Status};
 
@@ -146,6 +146,14 @@ impl DiskFile for RealFile {
             }
         }
         Ok(done)
+    }
+
+    fn read_at_hand(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let wanted = buffer.len();
+        let mut slices = [IoSliceMut::new(buffer)];
+        // Whatever is wrong is found, and said, by whoever may wait (RWF_NOWAIT in preadv2(2)).
+        let read = rustix::io::preadv2(&self.file, &mut slices, offset, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|count| count == wanted)
     }
 
     fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use mail::{BodyType, Client, EnhancedStatus, Envelope, QueueId, Recipient, Scope, Time, Verdict};
 use spool::disk::Disk;
 use spool::{
-    ATTEMPTS_KEPT_MAX, AcceptError, Attempt, CommitError, Ending, Found, NewBody, NewMessage, OpenError,
-    Options, Queue, RecipientRecord, Spool, StateChange, Summary,
+    ATTEMPTS_KEPT_MAX, AcceptError, Attempt, Body, CommitError, Ending, Found, NewBody, NewMessage,
+    OpenError, Options, Queue, RecipientRecord, Spool, StateChange, Summary,
 };
 
 /// Longer than any commit takes; a test that waits so long has failed.
@@ -134,8 +134,14 @@ pub(crate) fn accept_body(spool: &Spool, id: QueueId, number: u64, body: NewBody
         NewBody::Inline(bytes) => bytes.len() as u64,
         NewBody::Large(large) => large.len(),
     };
+    accept_message(
+        spool,
+        NewMessage { id, envelope: envelope(number, size), summary: summary(number, 0), body },
+    )
+}
+
+pub(crate) fn accept_message(spool: &Spool, message: NewMessage) -> Result<(), AcceptError> {
     let (told, answer) = mpsc::channel();
-    let message = NewMessage { id, envelope: envelope(number, size), summary: summary(number, 0), body };
     spool.accept(
         message,
         Box::new(move |result| {
@@ -184,7 +190,10 @@ pub(crate) fn finish(spool: &Spool, id: QueueId, ending: Ending) -> Result<(), C
 
 /// The whole content of a message.
 pub(crate) fn content(spool: &Spool, id: QueueId) -> Vec<u8> {
-    let body = spool.body(id).unwrap_or_else(|error| panic!("{id}: {error}"));
+    bytes_of(&spool.body(id).unwrap_or_else(|error| panic!("{id}: {error}")))
+}
+
+pub(crate) fn bytes_of(body: &Body) -> Vec<u8> {
     let mut bytes = vec![0; body.len() as usize];
     assert_eq!(body.read_at(0, &mut bytes).unwrap(), bytes.len());
     bytes
