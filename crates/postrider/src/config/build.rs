@@ -1,7 +1,7 @@
 //! From values as written to typed settings: the checks that need more than one value, or that the kind
 //! of a key does not cover.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -277,9 +277,10 @@ impl<'v> Builder<'v> {
     fn map(&mut self, transports: &BTreeMap<String, TransportConfig>) -> Vec<MapRule> {
         let Value::Rules(rules) = self.value("route", "map") else { return Vec::new() };
         let mut map: Vec<MapRule> = Vec::new();
+        let mut seen = BTreeSet::new();
         for rule in rules {
             match map_rule(&rule.matches, &rule.to, transports) {
-                Ok(rule) if map.iter().any(|other| other.says_the_same(&rule)) => {
+                Ok(rule) if !seen.insert(rule.subject()) => {
                     self.problem("route", "map", format!("\"{}\" stands in two rows", rule.matches));
                 }
                 Ok(rule) => map.push(rule),

@@ -19,7 +19,7 @@ use delivery::TransportConfig;
 
 use super::build::map_rule;
 use super::problem::{Problem, Problems};
-use super::settings::{Action, MapRule};
+use super::settings::MapRule;
 
 /// Largest table that is read.
 const TABLE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -54,7 +54,7 @@ fn parse(
     for (number, line) in (1..).zip(text.lines()) {
         let rule = match row(line, transports) {
             Ok(None) => continue,
-            Ok(Some(rule)) if !seen.insert(key(&rule)) => {
+            Ok(Some(rule)) if !seen.insert(rule.subject()) => {
                 Err(format!("\"{}\" stands in two rows", rule.matches))
             }
             Ok(Some(rule)) => Ok(rule),
@@ -69,11 +69,6 @@ fn parse(
         }
     }
     if problems.is_empty() { Ok(rules) } else { Err(Problems(problems)) }
-}
-
-/// A hold and a route for one pattern are two things.
-fn key(rule: &MapRule) -> (String, bool) {
-    (rule.matches.to_lowercase(), matches!(rule.action, Action::Hold(_)))
 }
 
 fn row(line: &str, transports: &BTreeMap<String, TransportConfig>) -> Result<Option<MapRule>, String> {
@@ -93,7 +88,7 @@ fn row(line: &str, transports: &BTreeMap<String, TransportConfig>) -> Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Target;
+    use crate::config::{Action, Target};
     use delivery::Kind;
 
     fn read(text: &str) -> Result<Vec<MapRule>, Vec<String>> {

@@ -174,10 +174,9 @@ pub(crate) struct Log {
 }
 
 impl MapRule {
-    /// Whether both are about the same mail and both say where it goes, or both that it is held.
-    pub(crate) fn says_the_same(&self, other: &MapRule) -> bool {
-        let holds = |rule: &MapRule| matches!(rule.action, Action::Hold(_));
-        self.matches.to_lowercase() == other.matches.to_lowercase() && holds(self) == holds(other)
+    /// The same for two rows about the same mail that both say where it goes, or both that it is held.
+    pub(crate) fn subject(&self) -> (String, bool) {
+        (self.matches.to_lowercase(), matches!(self.action, Action::Hold(_)))
     }
 }
 
