@@ -206,14 +206,18 @@ struct Killer<'p> {
 impl Killer<'_> {
     fn kill(&mut self, engine: Engine) -> Result<()> {
         let Killer { pulse, power, lives, kills } = self;
+        let mut printed = String::new();
         kills.push(Kill::by(pulse, || {
             if let Some(power) = power {
                 // Without its disk it may not deliver anything either: that could no longer be recorded.
                 engine.signal(Signal::STOP);
                 power.cut()?;
             }
-            lives.keep(&engine.kill()?)
+            printed = engine.kill()?;
+            Ok(())
         })?);
+        // Not before: the kill is over when the engine is gone, and not when this is written.
+        lives.keep(&printed)?;
         power.map_or(Ok(()), Power::back)
     }
 }
